@@ -1,0 +1,73 @@
+"""Options that methods on top of a language model share. A method's config inherits the groups it needs.
+
+Imports no torch, so that the command line can list and check options without it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from evalsuite.options import Options, option
+
+QLORA = "QLoRA, arXiv 2305.14314, table 9"
+LORA = "LoRA, arXiv 2106.09685, section 4.2"
+PAPER = "arXiv 2512.12677"
+HOUSE = "house default"
+
+
+class ModelOptions(Options):
+    """Which model, and how it is held in memory."""
+
+    model: str = option("bundled", "hub id, hub id@revision, folder, or 'bundled' (the small model that ships here)")
+    load_in_4bit: bool | None = option(
+        None, "hold the frozen base in 4-bit NF4, double-quantised; unset: yes on a GPU, no on the CPU", source=QLORA
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
+        "auto", "precision of the base; auto: bfloat16 where the device computes in it, else float32", source=HOUSE
+    )
+    attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2"] = option(
+        "auto", "attention kernel; auto: sdpa where the model allows it, else eager", source=HOUSE
+    )
+    trust_remote_code: bool = option(False, "run code that the model's repository ships")
+    max_length: int = option(
+        512, "longest input; the document is cut to fit, never the prompt", unit="tokens", ge=16, source=HOUSE
+    )
+    truncation_side: Literal["right", "left"] = option("right", "the end of the document that is cut", source=HOUSE)
+
+
+class LoraOptions(Options):
+    """Low-rank adaptation of the base."""
+
+    lora_r: int = option(8, "rank", ge=1, source=PAPER)
+    lora_alpha: float = option(16, "scale: the update is multiplied by alpha / rank", gt=0, source=QLORA)
+    lora_dropout: float = option(0.05, "dropout on the adapter's input", ge=0, lt=1, source=QLORA)
+    lora_targets: Literal["all-linear", "attention"] = option("all-linear", "layers that get an adapter", source=QLORA)
+
+
+class TrainingOptions(Options):
+    """One optimizer run. A step is exactly ``batch_size`` documents over all processes."""
+
+    epochs: float = option(3, "passes over the training documents", gt=0, source=HOUSE)
+    learning_rate: float = option(2e-4, "peak step size of AdamW", gt=0, source=QLORA)
+    batch_size: int | Literal["auto"] = option(
+        16, "documents an optimizer step; auto: 16 on any device", unit="documents", source=QLORA
+    )
+    token_budget: int = option(
+        8192, "padded tokens in one micro-batch; cuts a step, never changes it", unit="tokens", ge=16, source=HOUSE
+    )
+    warmup_ratio: float = option(
+        0.03, "share of the steps in which the step size rises from 0", ge=0, le=1, source=QLORA
+    )
+    schedule: Literal["cosine", "linear", "constant"] = option(
+        "cosine", "shape of the step size after warm-up", source=HOUSE
+    )
+    weight_decay: float = option(0.0, "AdamW's decoupled weight decay", ge=0, source=QLORA)
+    max_grad_norm: float = option(0.3, "gradients are clipped to this norm", gt=0, source=QLORA)
+    evaluations: int = option(
+        3, "times validation is scored in an epochs' run; the best state is kept", ge=0, source=HOUSE
+    )
+    patience: int = option(3, "evaluations without improvement before training stops; 0: never", ge=0, source=HOUSE)
+    gradient_checkpointing: bool | None = option(
+        None, "recompute activations to save memory; unset: on a GPU only", source=QLORA
+    )
+    checkpoint_minutes: float = option(10, "time between checkpoints", unit="minutes", gt=0, source=HOUSE)

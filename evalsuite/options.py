@@ -1,0 +1,18 @@
+"""The one way to declare an option, so that every option has a meaning, a unit and a source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Options(BaseModel):
+    """Base of every options model: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def option(default: Any, meaning: str, *, unit: str = "", source: str = "", **bounds: Any) -> Any:
+    """A pydantic field. ``source`` says where the default comes from; ``bounds`` are pydantic's (ge, le, gt, lt)."""
+    return Field(default, description=meaning, json_schema_extra={"unit": unit, "source": source}, **bounds)
