@@ -1,0 +1,49 @@
+"""Fixtures that several packages' tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def _make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    def make(name: str) -> Path:
+        import tiny_models  # needs torch: imported only by tests that use a model
+
+        folder: Path = getattr(tiny_models, name)(tmp_path_factory.mktemp("models") / name)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(_make_model: Callable[[str], Path]) -> Path:
+    """A random Llama: beginning mark, no padding token."""
+    return _make_model("tiny_llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_mistral(_make_model: Callable[[str], Path]) -> Path:
+    """A random Mistral whose every layer has a window of 8 tokens."""
+    return _make_model("tiny_mistral")
+
+
+@pytest.fixture(scope="session")
+def tiny_gemma3(_make_model: Callable[[str], Path]) -> Path:
+    """A random Gemma 3: a sliding layer (window 8), then a full one."""
+    return _make_model("tiny_gemma3")
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen(_make_model: Callable[[str], Path]) -> Path:
+    """A random Qwen 2: a full layer, then a sliding one (window 8); padding token = end mark."""
+    return _make_model("tiny_qwen")
+
+
+@pytest.fixture(scope="session")
+def tiny_hybrid(_make_model: Callable[[str], Path]) -> Path:
+    """A random Qwen3-Next: a recurrent layer, then a full one."""
+    return _make_model("tiny_hybrid")
