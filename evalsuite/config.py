@@ -1,0 +1,254 @@
+"""Resolves a RunSpec: flag over ``--set`` over file over preset over default, every value checked before any work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from evalsuite.contracts import MethodSpec, Task
+from evalsuite.decision import DecisionOptions
+from evalsuite.errors import OptionError, UnknownNameError, UsageError
+from evalsuite.registry import Registry
+from evalsuite.spec import Overwrite, RunSpec
+
+# Fields of a RunSpec that a person sets by their own flag or by their own key in a file.
+RUN_FIELDS = tuple(
+    f.name for f in fields(RunSpec) if f.name not in ("task_options", "method_options", "decision_options", "origins")
+)
+GROUPS = ("task", "method", "decision")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values from one source. Keys are run fields, option names, or option names with their group in front."""
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+def resolve(
+    registry: Registry,
+    flags: Mapping[str, Any],
+    sets: Iterable[str] = (),
+    config: str | Path | None = None,
+) -> tuple[RunSpec, Task, MethodSpec]:
+    """Merge all sources into a checked RunSpec.
+
+    Args:
+        registry: where names are looked up.
+        flags: values given on the command line or to ``evalsuite.run``; None means not given.
+        sets: ``key=value`` strings.
+        config: a YAML file, such as the ``config.yaml`` of a run.
+
+    Raises:
+        UnknownNameError: a task, method, preset or option that does not exist.
+        OptionError: a value of the wrong type or out of range.
+        UsageError: an unreadable file or a malformed ``key=value``.
+    """
+    layers = [
+        Layer("flag", {key: value for key, value in flags.items() if value is not None}),
+        Layer("--set", dict(parse_assignment(text) for text in sets)),
+    ]
+    if config is not None:
+        layers.append(Layer(f"file {config}", dict(_flatten(read_yaml(Path(config))))))
+    chosen = {key: _first(layers, key) for key in ("task", "method", "preset")}
+    for key in ("task", "method"):
+        if not chosen[key]:
+            raise UsageError(f"no {key} was named; add --{key} NAME, list them with: evalsuite ls {key}s")
+    task, method = find_task(registry, str(chosen["task"])), registry.method(str(chosen["method"]))
+    schemas = {"task": task.config, "method": method.config, "decision": DecisionOptions}
+    placed = [_place(layer, schemas) for layer in layers]
+    model = _first_option(placed, "model") if "model" in method.config.model_fields else None
+    preset = chosen["preset"] or ("bundled" if model == "bundled" else None)
+    if preset:
+        placed.append(_place(Layer(f"preset {preset}", read_preset(preset, method.name)), schemas))
+    return _merge(placed, schemas, preset), task, method
+
+
+def _first(layers: Iterable[Layer], key: str) -> Any:
+    return next((layer.values[key] for layer in layers if layer.values.get(key) is not None), None)
+
+
+def find_task(registry: Registry, name: str) -> Task:
+    """A registered task, or a declarative one where ``name`` is the path of a YAML file."""
+    if name.endswith((".yaml", ".yml")):
+        from evalsuite.data.declarative import task_from_yaml
+
+        return task_from_yaml(Path(name))
+    return registry.task(name)
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """``"a.b=1"`` -> ``("a.b", "1")``; values that look like JSON lists or objects are parsed, ``null`` is None.
+
+    Other values stay strings: the option's own type decides what they mean, so ``1e-3`` is a number where a number is
+    expected and text where text is.
+    """
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise UsageError(f"{text!r} is not an assignment; write key=value, as in --set task.data=FILE")
+    return key.strip(), parse_value(value)
+
+
+def parse_value(value: str) -> Any:
+    """One value as written on the command line."""
+    if value == "null":
+        return None
+    if value[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping. Raises: UsageError with the place of the mistake."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"configuration file {str(path)!r} does not exist") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"cannot read {str(path)!r} as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{str(path)!r} holds {type(data).__name__}, expected a mapping of option names to values")
+    return {str(key): value for key, value in data.items()}
+
+
+def preset_names() -> list[str]:
+    """The presets that ship with the package."""
+    folder = resources.files("evalsuite.presets")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def read_preset(name: str, method: str) -> dict[str, Any]:
+    """The options that preset ``name`` (a built-in name or a YAML file) has for ``method``."""
+    if name.endswith((".yaml", ".yml")):
+        table = read_yaml(Path(name))
+    elif name in preset_names():
+        table = yaml.safe_load(resources.files("evalsuite.presets").joinpath(f"{name}.yaml").read_text("utf-8")) or {}
+    else:
+        raise UnknownNameError("preset", name, preset_names(), "or name a YAML file")
+    return dict(table.get(method) or {})
+
+
+def _flatten(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if key == "origins":
+            continue
+        group = key.removesuffix("_options")
+        if group in GROUPS and isinstance(value, Mapping):
+            yield from ((f"{group}.{name}", inner) for name, inner in value.items())
+        else:
+            yield key, value
+
+
+_Placed = tuple[str, dict[tuple[str, str], Any]]
+
+
+def _place(layer: Layer, schemas: Mapping[str, type[BaseModel] | None]) -> _Placed:
+    """Find the group of every key: ("run", name) or ("task" | "method" | "decision", name)."""
+    known = {group: set(schema.model_fields) if schema else set() for group, schema in schemas.items()}
+    placed: dict[tuple[str, str], Any] = {}
+    for key, value in layer.values.items():
+        group, dot, name = key.partition(".")
+        if dot and group in GROUPS:
+            if name not in known[group]:
+                raise UnknownNameError(f"{group} option", name, known[group], f"given by {layer.origin}")
+            placed[group, name] = value
+        elif key in RUN_FIELDS:
+            placed["run", key] = value
+        else:
+            placed[_only_group(key, known, layer.origin), key] = value
+    return layer.origin, placed
+
+
+def _only_group(key: str, known: Mapping[str, set[str]], origin: str) -> str:
+    owners = [group for group in ("method", "decision", "task") if key in known[group]]
+    if not owners:
+        names = [*RUN_FIELDS, *known["method"], *known["decision"], *(f"task.{name}" for name in known["task"])]
+        raise UnknownNameError("option", key, names, f"given by {origin}; see: evalsuite options --task T --method M")
+    if len(owners) > 1:
+        raise UsageError(f"option {key!r} is ambiguous; write " + " or ".join(f"{owner}.{key}" for owner in owners))
+    return owners[0]
+
+
+def _first_option(placed: Iterable[_Placed], name: str) -> Any:
+    values = (layer[("method", name)] for _, layer in placed if ("method", name) in layer)
+    return next(values, "bundled")
+
+
+def _merge(placed: list[_Placed], schemas: Mapping[str, type[BaseModel] | None], preset: str | None) -> RunSpec:
+    values: dict[tuple[str, str], Any] = {}
+    origins: dict[tuple[str, str], str] = {}
+    for origin, layer in reversed(placed):
+        values.update(layer)
+        origins.update(dict.fromkeys(layer, origin))
+    options = {
+        group: validate_options(
+            schema, {name: value for (owner, name), value in values.items() if owner == group}, group, origins
+        )
+        for group, schema in schemas.items()
+    }
+    run = {name: value for (owner, name), value in values.items() if owner == "run"}
+    run["preset"] = preset
+    return RunSpec(
+        **_check_run_fields(run),
+        task_options=options["task"],
+        method_options=options["method"],
+        decision_options=options["decision"],
+        origins={f"{owner}.{name}".removeprefix("run."): origin for (owner, name), origin in sorted(origins.items())},
+    )
+
+
+def validate_options(
+    schema: type[BaseModel] | None,
+    values: Mapping[str, Any],
+    group: str = "",
+    origins: Mapping[tuple[str, str], str] | None = None,
+) -> dict[str, Any]:
+    """Check ``values`` against an options model and return all options as plain data, defaults filled in."""
+    if schema is None:
+        return {}
+    try:
+        return schema.model_validate(dict(values)).model_dump(mode="json")
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        origin = (origins or {}).get((group, name), "")
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        what = f"{group} option {name!r}" if name else f"{group} options"
+        raise OptionError(
+            f"{what}: {first['input']!r} does not fit: {first['msg'].lower()}"
+            + (f", given by {origin}" if origin else "")
+            + more
+            + "; see: evalsuite options --task T --method M"
+        ) from None
+
+
+def _check_run_fields(run: dict[str, Any]) -> dict[str, Any]:
+    checks = {"seed": int, "num_fewshot": int, "train_limit": int, "limit": float}
+    for name, kind in checks.items():
+        if (value := run.get(name)) is None:
+            continue
+        try:
+            run[name] = kind(value)
+        except (TypeError, ValueError):
+            raise OptionError(f"--{name} {value!r} is not a number") from None
+        if run[name] < 0 or (name in ("limit", "train_limit") and run[name] == 0):
+            raise OptionError(f"--{name} {value!r} must be positive")
+    if run.get("limit") is not None and run["limit"] > 1 and run["limit"] != int(run["limit"]):
+        raise OptionError(f"--limit {run['limit']!r} must be a whole number of documents, or a share of at most 1")
+    if run.get("overwrite", "missing") not in get_args(Overwrite):
+        raise OptionError(f"--overwrite {run['overwrite']!r} must be one of {', '.join(get_args(Overwrite))}")
+    for name in ("templates", "plugins"):
+        if name in run:
+            run[name] = tuple(str(value) for value in ([run[name]] if isinstance(run[name], str) else run[name]))
+    return run

@@ -1,0 +1,59 @@
+"""What was asked for (RunSpec) and what came of it (RunResult), as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Overwrite = Literal["never", "missing", "always"]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run, resolved: every option has its value and ``origins`` says where it came from.
+
+    task: a registered name or the path of a declarative task (YAML). limit: test documents to score, a count, or a
+    share where below 1; None for all. train_limit: training documents, a count. Both pick by a hash of the document
+    id, the same for every seed and method.
+    """
+
+    task: str
+    method: str
+    task_options: Mapping[str, Any] = field(default_factory=dict)
+    method_options: Mapping[str, Any] = field(default_factory=dict)
+    decision_options: Mapping[str, Any] = field(default_factory=dict)
+    preset: str | None = None
+    template: str = "plain"
+    templates: tuple[str, ...] = ()
+    apply_chat_template: bool = False
+    num_fewshot: int = 0
+    limit: float | None = None
+    train_limit: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    output_path: str = "runs"
+    overwrite: Overwrite = "missing"
+    plugins: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for ``config.yaml``, enough to run the same again."""
+        data = asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A complete run: its directory and the content of its ``results.json``. ``fresh`` is False where it was there."""
+
+    directory: Path
+    results: Mapping[str, Any]
+    fresh: bool = True
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Metric name -> value on the test split."""
+        values: Mapping[str, Any] = self.results["metrics"]["summary"]
+        return values
