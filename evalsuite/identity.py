@@ -1,0 +1,76 @@
+"""What makes two runs the same: everything that can change a result, and nothing else."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evalsuite import __version__
+from evalsuite.contracts import MethodSpec, Task
+from evalsuite.spec import RunSpec
+from evalsuite.store import digest_of
+
+# Where the run happens, how loudly and where it is kept change no number.
+NOT_IDENTITY = ("device", "output_path", "overwrite", "plugins", "templates", "origins", "preset", "task_options")
+
+
+@functools.cache
+def code_version() -> str:
+    """The version with a hash of the package's own sources, so that no result outlives the code that made it."""
+    digest = hashlib.blake2b(digest_size=6)
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return f"{__version__}+{digest.hexdigest()}"
+
+
+def source_hash(function: Any) -> str:
+    """A hash of the file that defines ``function``: a plugin's code is part of what it computes."""
+    file = inspect.getsourcefile(inspect.unwrap(function))
+    return hashlib.blake2b(Path(file).read_bytes(), digest_size=6).hexdigest() if file else "unknown"
+
+
+def options_identity(method: MethodSpec, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The method's options without those that only say when or where work is done."""
+    fields = method.config.model_fields
+    return {
+        name: value
+        for name, value in options.items()
+        if not isinstance(extra := fields[name].json_schema_extra, dict) or extra.get("identity", True)
+    }
+
+
+def run_identity(
+    spec: RunSpec, task: Task, method: MethodSpec, *, data: str, template: str | None, model: str | None
+) -> dict[str, Any]:
+    """Everything that can change the result of a run, as plain data.
+
+    Args:
+        spec: the resolved request.
+        task: the task it names.
+        method: the method it names.
+        data: fingerprint of the splits that are used: documents, gold labels, label order, membership.
+        template: hash of the prompt templates, None where the method has no prompt.
+        model: hash of the model's files or its hub commit, None where the method has no model.
+    """
+    kept = {name: value for name, value in spec.to_dict().items() if name not in NOT_IDENTITY}
+    kept["method_options"] = options_identity(method, spec.method_options)
+    return {
+        **kept,
+        "data": data,
+        "template_hash": template,
+        "model_hash": model,
+        "task_code": source_hash(task.load),
+        "method_code": source_hash(method.build),
+        "code": code_version(),
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+    }
+
+
+def run_id(identity: Mapping[str, Any]) -> str:
+    """The hash that names the run's directory."""
+    return digest_of(identity)

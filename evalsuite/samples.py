@@ -1,0 +1,135 @@
+"""One row a scored document: what was expected, what was said, how sure.
+
+Small tables are ``samples_<task>.jsonl`` (lm-eval's name), large ones ``predictions.parquet``; the columns are the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evalsuite.contracts import Bools, Example, Scores
+from evalsuite.data.splits import text_hash
+from evalsuite.errors import StoreError
+
+PARQUET = "predictions.parquet"
+# Above this many probabilities a JSONL table is slow to read and tens of megabytes large.
+MOST_CELLS_IN_JSONL = 500_000
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The scored documents of a run: n documents, k labels. ``probabilities`` is None where the method gives none."""
+
+    ids: tuple[str, ...]
+    hashes: tuple[str, ...]
+    gold: Bools
+    predicted: Bools
+    probabilities: npt.NDArray[np.float64] | None
+    status: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+def one_hot(examples: Sequence[Example], k: int) -> Bools:
+    """Gold labels as bool [n, k]."""
+    gold = np.zeros((len(examples), k), dtype=bool)
+    for row, example in enumerate(examples):
+        gold[row, list(example.labels)] = True
+    return gold
+
+
+def write_samples(  # noqa: PLR0913
+    directory: Path,
+    task: str,
+    examples: Sequence[Example],
+    labels: Sequence[str],
+    predicted: Bools,
+    probabilities: npt.NDArray[np.floating] | None,
+    scores: Scores,
+    *,
+    private: bool,
+) -> Path:
+    """Write the table of a scored split. Text and raw answers of a ``private`` task stay out of it."""
+    rows = (
+        _row(number, example, labels, predicted, probabilities, scores, private)
+        for number, example in enumerate(examples)
+    )
+    if predicted.size <= MOST_CELLS_IN_JSONL:
+        path = directory / f"samples_{task}.jsonl"
+        with path.open("w", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        return path
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = directory / PARQUET
+    table = pa.Table.from_pylist(list(rows)).replace_schema_metadata({"labels": json.dumps(list(labels))})
+    pq.write_table(table, path, compression="zstd")
+    return path
+
+
+def _row(  # noqa: PLR0913
+    number: int,
+    example: Example,
+    labels: Sequence[str],
+    predicted: Bools,
+    probabilities: npt.NDArray[np.floating] | None,
+    scores: Scores,
+    private: bool,
+) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "doc_id": example.id,
+        "doc_hash": text_hash(example.text),
+        "target": [labels[index] for index in example.labels],
+        "prediction": [labels[index] for index in np.flatnonzero(predicted[number])],
+        "probabilities": None if probabilities is None else [round(float(p), 6) for p in probabilities[number]],
+        "status": scores.status[number],
+    }
+    if not private:
+        row["doc"] = {"text": example.text}
+        if scores.raw is not None:
+            row["resps"] = [scores.raw[number]]
+    return row
+
+
+def read_samples(directory: Path, labels: Sequence[str]) -> Samples:
+    """Read back what ``write_samples`` wrote; ``labels`` is the label order of the run's ``results.json``.
+
+    Raises:
+        StoreError: there is no table of predictions in ``directory``.
+    """
+    rows = _rows(directory)
+    place = {label: index for index, label in enumerate(labels)}
+    gold, predicted = np.zeros((2, len(rows), len(labels)), dtype=bool)
+    for number, row in enumerate(rows):
+        gold[number, [place[label] for label in row["target"]]] = True
+        predicted[number, [place[label] for label in row["prediction"]]] = True
+    given = rows and rows[0]["probabilities"] is not None
+    return Samples(
+        ids=tuple(row["doc_id"] for row in rows),
+        hashes=tuple(row["doc_hash"] for row in rows),
+        gold=gold,
+        predicted=predicted,
+        probabilities=np.array([row["probabilities"] for row in rows]) if given else None,
+        status=tuple(row["status"] for row in rows),
+        labels=tuple(labels),
+    )
+
+
+def _rows(directory: Path) -> list[dict[str, Any]]:
+    if (directory / PARQUET).is_file():
+        import pyarrow.parquet as pq
+
+        rows: list[dict[str, Any]] = pq.read_table(directory / PARQUET).to_pylist()
+        return rows
+    files = sorted(directory.glob("samples_*.jsonl"))
+    if not files:
+        raise StoreError(f"{directory} has no samples_*.jsonl and no {PARQUET}: is it a run directory?")
+    with files[0].open(encoding="utf-8") as stream:
+        return [json.loads(line) for line in stream]
