@@ -1,0 +1,171 @@
+"""A template set bound to a task's labels: prompts out of documents, answers out of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evalsuite.errors import TemplateError
+from evalsuite.prompts.sandbox import Templates
+
+PROMPT_VARIABLES: Mapping[str, str] = {
+    "text": "the document",
+    "labels": "label names, in label order",
+    "answers": "what answer.j2 made of each label, in label order",
+    "descriptions": "what each label stands for, in label order; the label's name where nobody described it",
+    "task": "name of the task",
+    "multilabel": "true where a document has any number of labels",
+    "examples": "solved documents to show before this one: a list with .text, .answer and .labels (names)",
+}
+ANSWER_VARIABLES: Mapping[str, str] = {
+    "label": "name of the label to verbalize",
+    "index": "its place in label order, from 0",
+    **{name: PROMPT_VARIABLES[name] for name in ("labels", "descriptions", "task", "multilabel")},
+}
+# What answer.j2 may set at its top level, with the defaults.
+ANSWER_SETTINGS: Mapping[str, str] = {
+    "boundary": " ",  # between the prompt's last character and the answer; tokenised with the answer
+    "separator": "; ",  # between the labels of a multi-label answer
+    "none_answer": "none",  # the multi-label answer without a label
+}
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """One template set for one task (k labels).
+
+    hash: of the sources that made it, whatever folder they came from.
+    labels: k names; verbalizers: k answers, one a label; both in label order.
+    boundary, separator, none_answer: see ``ANSWER_SETTINGS``.
+    chat: True wraps prompts in the tokenizer's chat template, False never does, None where the model is an instruct
+        model by its name.
+    """
+
+    name: str
+    hash: str
+    task: str
+    labels: tuple[str, ...]
+    multilabel: bool
+    verbalizers: tuple[str, ...]
+    descriptions: tuple[str, ...]
+    boundary: str
+    separator: str
+    none_answer: str
+    chat: bool | None
+    render: Callable[[Mapping[str, Any]], str] = field(repr=False, compare=False)
+
+    def prompt(self, text: str, examples: Sequence[tuple[str, Sequence[int]]] = ()) -> str:
+        """The prompt for ``text`` after solved ``examples`` (text, label indices); ends before the boundary.
+
+        Whitespace at its end is dropped: ``boundary`` says what stands between prompt and answer.
+
+        Raises:
+            TemplateError: the template fails on this document.
+        """
+        shown = [
+            {"text": text, "answer": self.answer(labels), "labels": [self.labels[label] for label in labels]}
+            for text, labels in examples
+        ]
+        variables = _prompt_variables(self.task, self.labels, self.verbalizers, self.descriptions, self.multilabel)
+        return self.render({**variables, "text": text, "examples": shown}).rstrip()
+
+    def answer(self, labels: Sequence[int]) -> str:
+        """The answer for a document with ``labels`` (indices): in label order, whatever their order here."""
+        if not self.multilabel:
+            (label,) = labels
+            return self.verbalizers[label]
+        return self.separator.join(self.verbalizers[label] for label in sorted(labels)) or self.none_answer
+
+
+def load_prompts(
+    name: str,
+    *,
+    task: str,
+    labels: Sequence[str],
+    multilabel: bool,
+    descriptions: Mapping[str, str],
+    search: Sequence[Path],
+    chat: bool | None = None,
+) -> PromptSet:
+    """Load template set ``name`` from ``search`` (first wins) or the built-in sets, and check that it tells all
+    ``labels`` apart. ``descriptions`` maps label names to what they stand for; labels may be missing there.
+
+    Raises:
+        UnknownNameError: no such set.
+        TemplateError: a template that cannot be rendered, or two labels with one answer.
+    """
+    templates = Templates(search)
+    answer = templates.find(name, task, "answer.j2")
+    prompt = templates.find(name, task, "prompt.j2")
+    described = tuple(descriptions.get(label, label) for label in labels)
+    shared = {"labels": list(labels), "descriptions": list(described), "task": task, "multilabel": multilabel}
+    rendered = [
+        templates.render(answer, {**shared, "label": label, "index": index}) for index, label in enumerate(labels)
+    ]
+    verbalizers = tuple(text.strip() for text, _ in rendered)
+    settings = {key: str(rendered[0][1].get(key, default)) for key, default in ANSWER_SETTINGS.items()}
+    _check_answers(name, labels, verbalizers, multilabel, settings)
+    # Rendering once with and once without examples finds mistakes before any work, and loads every source for the hash.
+    probe = _prompt_variables(task, labels, verbalizers, described, multilabel)
+    solved = {"text": "a document", "answer": verbalizers[0], "labels": [labels[0]]}
+    for examples in ([], [solved]):
+        templates.render(prompt, {**probe, "text": "a document", "examples": examples})
+    return PromptSet(
+        name=name,
+        hash=templates.hash(),
+        task=task,
+        labels=tuple(labels),
+        multilabel=multilabel,
+        verbalizers=verbalizers,
+        descriptions=described,
+        chat=chat,
+        render=lambda variables: templates.render(prompt, variables)[0],
+        **settings,
+    )
+
+
+def template_sets(search: Sequence[Path]) -> dict[str, str]:
+    """Name of every template set on the search path and built in -> the folder that provides it."""
+    return Templates(search).sets()
+
+
+def _prompt_variables(
+    task: str, labels: Sequence[str], verbalizers: Sequence[str], descriptions: Sequence[str], multilabel: bool
+) -> dict[str, Any]:
+    return {
+        "labels": list(labels),
+        "answers": list(verbalizers),
+        "descriptions": list(descriptions),
+        "task": task,
+        "multilabel": multilabel,
+    }
+
+
+def _check_answers(
+    name: str, labels: Sequence[str], verbalizers: Sequence[str], multilabel: bool, settings: Mapping[str, str]
+) -> None:
+    """No two labels may read alike, and no composed answer may be read two ways.
+
+    One answer may begin another ("Sport", "Sports"): the end mark, always part of an answer, tells them apart.
+    """
+    owner: dict[str, str] = {}
+    for label, verbalizer in zip(labels, verbalizers, strict=True):
+        if not verbalizer:
+            raise TemplateError(f"template {name!r} makes an empty answer of label {label!r}")
+        if (other := owner.setdefault(verbalizer, label)) is not label:
+            raise TemplateError(
+                f"template {name!r} verbalizes labels {other!r} and {label!r} alike, as {verbalizer!r}: "
+                "print something in answer.j2 that tells them apart, e.g. {{ index }}"
+            )
+        if multilabel and (settings["separator"].strip() or settings["separator"]) in verbalizer:
+            raise TemplateError(
+                f"template {name!r}: the answer {verbalizer!r} of label {label!r} contains the separator "
+                f"{settings['separator']!r}: set another in answer.j2, e.g. {{% set separator = ' | ' %}}"
+            )
+    if multilabel and (clash := owner.get(settings["none_answer"])):
+        raise TemplateError(
+            f"template {name!r} verbalizes label {clash!r} as {settings['none_answer']!r}, the answer without a label: "
+            "set another in answer.j2, e.g. {% set none_answer = 'no label' %}"
+        )

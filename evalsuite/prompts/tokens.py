@@ -1,0 +1,199 @@
+"""Token ids of prompts and answers. Training, scoring and decoding take theirs from one ``PromptEncoder``.
+
+Tokenizers come as arguments, so that nothing here imports a model library.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from evalsuite.contracts import Example
+from evalsuite.errors import ModelError, OptionError, TemplateError
+from evalsuite.prompts.prompt_set import PromptSet
+
+# Words in a model's name that say it was tuned to answer in turns.
+INSTRUCT = re.compile(r"(^|[-_./])(instruct|chat|it|sft|dpo|rlhf)($|[-_./])", re.IGNORECASE)
+# An answer is tokenised after one of these and their tokens are dropped: alone, SentencePiece would put a space that is
+# not there before it. The second serves where the first would melt into the answer.
+ANCHORS = ("\n", "a")
+
+
+class PromptEncoder:
+    """What one tokenizer makes of one prompt set (k labels).
+
+    A multi-label answer is the concatenation of segments, each tokenised by itself: ``first[i]`` is label i with the
+    whitespace between prompt and answer before it, ``later[i]`` is label i with the separator before it, ``none`` is
+    the answer without a label. ``end`` closes every answer: the end of the chat turn, or of the text.
+
+    Raises:
+        ModelError: no end-of-text token, or an instruct model without a chat template.
+        TemplateError: two labels with the same tokens.
+    """
+
+    def __init__(self, tokenizer: Any, prompts: PromptSet) -> None:
+        self.tokenizer = tokenizer
+        self.prompts = prompts
+        self.chat = uses_chat_template(tokenizer, prompts.chat)
+        # The header of the assistant's turn ends the prompt itself: nothing stands between it and the answer.
+        boundary = "" if self.chat else prompts.boundary
+        self.first = [self._segment(boundary + answer) for answer in prompts.verbalizers]
+        self.later = [self._segment(prompts.separator + answer) for answer in prompts.verbalizers]
+        self.none = self._segment(boundary + prompts.none_answer)
+        self.end = self._end_mark()
+        self._check()
+        self._bos = tokenizer.bos_token_id if self._encode("a", special=True)[0] == tokenizer.bos_token_id else None
+        special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+        special |= set(tokenizer.all_special_tokens)
+        self._special = sorted((token for token in special if len(token) > 1), key=len, reverse=True)
+
+    @property
+    def candidates(self) -> list[list[int]]:
+        """The k answers of one label each, in label order."""
+        return [self.answer_ids((label,)) for label in range(len(self.first))]
+
+    def answer_ids(self, labels: Sequence[int]) -> list[int]:
+        """Token ids of the answer for ``labels`` (indices), end mark included: the one place that makes them."""
+        ordered = sorted(labels)
+        if not ordered:
+            return [*self.none, self.end]
+        ids = list(self.first[ordered[0]])
+        for label in ordered[1:]:
+            ids += self.later[label]
+        return [*ids, self.end]
+
+    def prompt_ids(
+        self,
+        text: str,
+        *,
+        max_length: int,
+        reserve: int = 0,
+        side: Literal["right", "left"] = "right",
+        examples: Sequence[tuple[str, Sequence[int]]] = (),
+    ) -> tuple[list[int], bool]:
+        """Token ids of the prompt, at most ``max_length - reserve``, and whether the document was cut for that.
+
+        Only the document is cut, from its ``side`` end; the instruction, the examples and the room for the answer
+        (``reserve`` tokens) stay. There is exactly one BOS where the tokenizer has the habit of adding one.
+
+        Raises:
+            OptionError: nothing of the document would be left.
+        """
+        text = self._plain(text)
+        examples = [(self._plain(shown), labels) for shown, labels in examples]
+        budget = max_length - reserve
+        ids = self._prompt(text, examples)
+        if len(ids) <= budget:
+            return ids, False
+        spans = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        offsets = spans["offset_mapping"]
+        excess = len(ids) - budget
+        keep = len(offsets) - excess
+        while keep > 0:
+            cut = text[: offsets[keep - 1][1]] if side == "right" else text[offsets[-keep][0] :]
+            ids = self._prompt(cut, examples)
+            if len(ids) <= budget:
+                return ids, True
+            # Merges at the cut, or a template that prints the document twice: a little more has to go.
+            keep -= len(ids) - budget
+        raise OptionError(
+            f"max_length={max_length} leaves no room for a document: the prompt without one takes "
+            f"{len(self._prompt('', examples))} tokens, the answer {reserve}; raise max_length or shorten the template"
+        )
+
+    def _prompt(self, text: str, examples: Sequence[tuple[str, Sequence[int]]]) -> list[int]:
+        prompt = self.prompts.prompt(text, examples)
+        if self.chat:
+            turns = [{"role": "user", "content": prompt}]
+            prompt = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        ids = self._encode(prompt)
+        if self._bos is None:
+            return ids
+        # A chat template may print BOS itself; the tokenizer would add a second one.
+        start = 1 if ids[:1] == [self._bos] else 0
+        return [self._bos, *ids[start:]]
+
+    def _plain(self, text: str) -> str:
+        """``text`` with a space inside every spelling of a special token, so that a document cannot end its turn."""
+        for token in self._special:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+    def _encode(self, text: str, special: bool = False) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
+        return ids
+
+    def _segment(self, text: str) -> list[int]:
+        for anchor in ANCHORS:
+            head, ids = self._encode(anchor), self._encode(anchor + text)
+            if head and len(ids) > len(head) and ids[: len(head)] == head:
+                return ids[len(head) :]
+        return self._encode(text)
+
+    def _end_mark(self) -> int:
+        if self.chat:
+            turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer."}]
+            tail = self.tokenizer.apply_chat_template(turns, tokenize=False).rpartition("answer.")[2]
+            for token in self._encode(tail):
+                if token in self.tokenizer.all_special_ids:
+                    return token
+        if self.tokenizer.eos_token_id is None:
+            raise ModelError(
+                f"the tokenizer of {self.tokenizer.name_or_path or 'the model'} has no end-of-text token (eos_token), "
+                "which every answer ends with: set eos_token in its tokenizer_config.json, or use method 'embedding'"
+            )
+        end: int = self.tokenizer.eos_token_id
+        return end
+
+    def _check(self) -> None:
+        for segments in (self.first, self.later):
+            owner: dict[tuple[int, ...], int] = {}
+            for label, ids in enumerate(segments):
+                other = owner.setdefault(tuple(ids), label)
+                if other != label or self.end in ids or not ids:
+                    names = " and ".join(repr(self.prompts.verbalizers[i]) for i in sorted({other, label}))
+                    raise TemplateError(
+                        f"answer {names} of template {self.prompts.name!r} becomes tokens {ids}, which "
+                        f"{self.tokenizer.name_or_path or 'the model'} cannot tell from another answer: "
+                        "use answers it can spell, e.g. template 'numbers'"
+                    )
+
+
+def uses_chat_template(tokenizer: Any, chat: bool | None) -> bool:
+    """Whether prompts go through the chat template: see ``PromptSet.chat``. Base models get the plain prompt.
+
+    Raises:
+        ModelError: an instruct model, by its name, whose tokenizer has no chat template.
+    """
+    if chat is False:
+        return False
+    instruct = bool(INSTRUCT.search(tokenizer.name_or_path or ""))
+    if tokenizer.chat_template is None and instruct:
+        raise ModelError(
+            f"{tokenizer.name_or_path} is an instruct model by its name, but its tokenizer has no chat template: "
+            "add chat_template.jinja to its folder, or use the base model"
+        )
+    return tokenizer.chat_template is not None and (chat is True or instruct)
+
+
+def preview(
+    prompts: PromptSet, examples: Sequence[Example], limit: int, tokenizer: Any = None
+) -> list[dict[str, str | int]]:
+    """The exact prompt and gold answer of the first ``limit`` examples; with a tokenizer, as the model reads them,
+    and their lengths in tokens."""
+    encoder = PromptEncoder(tokenizer, prompts) if tokenizer is not None else None
+    rows: list[dict[str, str | int]] = []
+    for example in examples[:limit]:
+        row: dict[str, str | int] = {
+            "id": example.id,
+            "prompt": prompts.prompt(example.text),
+            "answer": prompts.boundary + prompts.answer(example.labels),
+        }
+        if encoder is not None:
+            ids, _ = encoder.prompt_ids(example.text, max_length=10**9)
+            answer = encoder.answer_ids(example.labels)
+            row |= {"prompt": tokenizer.decode(ids), "answer": tokenizer.decode(answer)}
+            row |= {"prompt_tokens": len(ids), "answer_tokens": len(answer)}
+        rows.append(row)
+    return rows
