@@ -5,7 +5,9 @@ Imports no torch, so that the command line can list and check options without it
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from evalsuite.options import Options, option
 
@@ -22,7 +24,7 @@ class ModelOptions(Options):
     load_in_4bit: bool | None = option(
         None, "hold the frozen base in 4-bit NF4, double-quantised; unset: yes on a GPU, no on the CPU", source=QLORA
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
+    dtype: Literal["auto", "float32", "bfloat16"] = option(
         "auto", "precision of the base; auto: bfloat16 where the device computes in it, else float32", source=HOUSE
     )
     attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2"] = option(
@@ -49,8 +51,8 @@ class TrainingOptions(Options):
 
     epochs: float = option(3, "passes over the training documents", gt=0, source=HOUSE)
     learning_rate: float = option(2e-4, "peak step size of AdamW", gt=0, source=QLORA)
-    batch_size: int | Literal["auto"] = option(
-        16, "documents an optimizer step; auto: 16 on any device", unit="documents", source=QLORA
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = option(
+        16, "documents an optimizer step, over all processes; auto: 16", unit="documents", source=QLORA
     )
     token_budget: int = option(
         8192, "padded tokens in one micro-batch; cuts a step, never changes it", unit="tokens", ge=16, source=HOUSE
@@ -64,10 +66,18 @@ class TrainingOptions(Options):
     weight_decay: float = option(0.0, "AdamW's decoupled weight decay", ge=0, source=QLORA)
     max_grad_norm: float = option(0.3, "gradients are clipped to this norm", gt=0, source=QLORA)
     evaluations: int = option(
-        3, "times validation is scored in an epochs' run; the best state is kept", ge=0, source=HOUSE
+        6,
+        "times validation is scored during training; the best state is kept; 0: never, keep the last",
+        ge=0,
+        source=HOUSE,
     )
-    patience: int = option(3, "evaluations without improvement before training stops; 0: never", ge=0, source=HOUSE)
+    patience: int = option(3, "evaluations without a better score before training stops; 0: never", ge=0, source=HOUSE)
     gradient_checkpointing: bool | None = option(
         None, "recompute activations to save memory; unset: on a GPU only", source=QLORA
     )
     checkpoint_minutes: float = option(10, "time between checkpoints", unit="minutes", gt=0, source=HOUSE)
+
+    @property
+    def documents_per_step(self) -> int:
+        """``batch_size`` as a number: "auto" is QLoRA's 16 on every device, since memory is the token budget's matter."""
+        return 16 if self.batch_size == "auto" else self.batch_size

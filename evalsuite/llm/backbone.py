@@ -1,0 +1,300 @@
+"""Load a language model, hold it in 4-bit where asked, attach a LoRA adapter, save and read that adapter.
+
+What is loaded here differs from a plain ``from_pretrained`` in four ways, each of which a silent failure taught:
+a padding token is chosen from the tokens there are (the vocabulary is never resized), the classification head is
+float32 and never quantised, 4-bit weights stay in place on the CPU, and weights missing from the files are an error.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    TaskType,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from evalsuite.errors import ModelError
+from evalsuite.llm.options import LoraOptions, ModelOptions
+from evalsuite.llm.quantisation import keep_weights_in_place, nf4
+from evalsuite.llm.source import read_config, resolve_model
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+@dataclass
+class Backbone:
+    """A loaded model with its tokenizer.
+
+    ``name`` is what ``from_pretrained`` takes (a hub id or a folder), ``dtype`` the precision of the weights that are
+    not in 4-bit, ``attn_implementation`` the attention kernel that transformers settled on.
+    """
+
+    model: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    device: torch.device
+    name: str
+    revision: str | None
+    quantised: bool
+    attn_implementation: str
+    dtype: torch.dtype
+
+
+def load_causal_lm(options: ModelOptions, device: str) -> Backbone:
+    """Load a model that writes text.
+
+    Raises:
+        ModelError: the model is absent, gated, corrupt, or of a kind that writes no text.
+    """
+    return _load(AutoModelForCausalLM, options, local_device(device), {}, skip_modules=None)
+
+
+def load_sequence_classifier(options: ModelOptions, labels: Sequence[str], multilabel: bool, device: str) -> Backbone:
+    """Load a model with transformers' own classification head: linear, no bias, float32, on the last token.
+
+    Raises:
+        ModelError: the model is absent, gated, corrupt, or has no classification head in transformers.
+    """
+    head = {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+        # left unset, transformers infers it from the first batch and keeps it
+        "problem_type": "multi_label_classification" if multilabel else "single_label_classification",
+    }
+    backbone = _load(AutoModelForSequenceClassification, options, local_device(device), head, skip_modules=["score"])
+    score = getattr(backbone.model, "score", None)
+    if not isinstance(score, nn.Linear):
+        raise ModelError(f"{options.model} has no linear `score` head; the embedding method needs a decoder model")
+    score.float()
+    return backbone
+
+
+def attach_lora(backbone: Backbone, lora: LoraOptions, modules_to_save: Sequence[str] = ()) -> None:
+    """Freeze the base and put a trainable low-rank adapter (LoRA, arXiv 2106.09685) on its linear layers.
+
+    ``modules_to_save`` are trained in full and saved with the adapter. ``backbone.model`` becomes a PeftModel.
+    """
+    targets: Any = "all-linear" if lora.lora_targets == "all-linear" else _attention_layers(backbone.model)
+    config = LoraConfig(
+        task_type=_task_type(backbone.model),
+        r=lora.lora_r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=targets,
+        modules_to_save=list(modules_to_save) or None,
+        base_model_name_or_path=backbone.name,
+        revision=backbone.revision,
+    )
+    backbone.model = _with_adapter(backbone.model, config)
+    keep_weights_in_place(backbone.model)
+
+
+def save_adapter(backbone: Backbone, directory: Path, leave_out: Sequence[str] = ()) -> None:
+    """Write the adapter as peft reads it, and the tokenizer. ``leave_out`` names saved modules to keep out of the file.
+
+    No ``config.json`` is written: in an adapter's folder it makes ``AutoModel`` and ``pipeline`` fail.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    state = get_peft_model_state_dict(backbone.model, save_embedding_layers=False)
+    tensors = {
+        key: value.detach().cpu().contiguous()
+        for key, value in state.items()
+        if not any(f".{module}." in key for module in leave_out)
+    }
+    save_file(tensors, directory / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    config = backbone.model.peft_config["default"]
+    training_only = config.inference_mode, config.modules_to_save
+    config.inference_mode = True
+    config.modules_to_save = [name for name in config.modules_to_save or () if name not in leave_out] or None
+    config.save_pretrained(directory)
+    config.inference_mode, config.modules_to_save = training_only
+    backbone.tokenizer.save_pretrained(directory)
+
+
+def attach_adapter(backbone: Backbone, directory: Path, trainable: bool = False) -> None:
+    """Put a saved adapter on a freshly loaded base.
+
+    Raises:
+        ModelError: the folder holds no adapter, its files are cut short, or it belongs to a model of another shape.
+    """
+    try:
+        config = PeftConfig.from_pretrained(directory)
+        config.inference_mode = not trainable
+        tensors = load_file(directory / ADAPTER_WEIGHTS)
+        backbone.model = _with_adapter(backbone.model, config)
+        outcome = set_peft_model_state_dict(backbone.model, tensors)
+    except Exception as error:
+        raise ModelError(f"cannot read the adapter in {directory}: {_first_line(error)}; train it again") from error
+    expected = set(get_peft_model_state_dict(backbone.model, save_embedding_layers=False))
+    wrong = sorted(expected.symmetric_difference(tensors)) + list(outcome.unexpected_keys)
+    if wrong:
+        raise ModelError(
+            f"the adapter in {directory} does not fit {backbone.name}: {len(wrong)} tensors differ, the first is"
+            f" {wrong[0]!r}; load it on the model it was trained on"
+        )
+    keep_weights_in_place(backbone.model)
+    backbone.model.eval()
+
+
+def local_device(device: str) -> torch.device:
+    """The device of this process: under a launcher, each process has the GPU of its local rank.
+
+    ``device_map="auto"`` would spread one quantised model over all GPUs and leave a single process training.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"unknown device {device!r}; expected cpu, cuda or cuda:N") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"device {device!r} was asked for, but torch sees no GPU; use --device cpu")
+    return chosen
+
+
+def base_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The transformers model under the adapter, whose layers carry the LoRA updates in place."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def _load(
+    architecture: Any, options: ModelOptions, device: torch.device, settings: dict[str, Any], skip_modules: Any
+) -> Backbone:
+    name, revision = resolve_model(options.model)
+    config = read_config(options)
+    dtype = compute_dtype(options, device)
+    quantised = options.load_in_4bit if options.load_in_4bit is not None else device.type == "cuda"
+    common = {"revision": revision, "trust_remote_code": options.trust_remote_code}
+    already = getattr(config, "quantization_config", None) is not None
+    with _quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name, **common)
+            pad_token_id = choose_pad_token(tokenizer, config.get_text_config().vocab_size)
+            model, report = architecture.from_pretrained(
+                name,
+                dtype=dtype,
+                device_map={"": str(device)},
+                attn_implementation=None if options.attn_implementation == "auto" else options.attn_implementation,
+                quantization_config=nf4(dtype, skip_modules) if quantised and not already else None,
+                output_loading_info=True,
+                pad_token_id=pad_token_id,
+                **common,
+                **settings,
+            )
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(f"cannot load {options.model}: {_first_line(error)}") from error
+    missing = [key for key in report["missing_keys"] if not key.startswith("score.")]
+    if missing:
+        raise ModelError(
+            f"{options.model} lacks {len(missing)} weights of its architecture, the first is {missing[0]!r}"
+        )
+    keep_weights_in_place(model)
+    model.eval()
+    effective = str(getattr(model.config, "_attn_implementation", None) or "eager")
+    return Backbone(model, tokenizer, device, name, revision, quantised or already, effective, dtype)
+
+
+def compute_dtype(options: ModelOptions, device: torch.device) -> torch.dtype:
+    """The precision of the base: as asked, else bfloat16 on a GPU that computes in it, else float32."""
+    if options.dtype != "auto":
+        return torch.float32 if options.dtype == "float32" else torch.bfloat16
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float32
+
+
+def choose_pad_token(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> int:
+    """Set and return a padding token among the existing ones, so that no embedding is added (n rows = ``vocabulary``).
+
+    transformers' classification models read the last token that is not padding. The choice therefore skips a token
+    that the tokenizer itself puts at the end of every text: real text must never end in it.
+
+    Raises:
+        ModelError: the tokenizer has no special token to pad with.
+    """
+    last = tokenizer("a")["input_ids"][-1]
+    candidates = [tokenizer.pad_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token]
+    for token in [*candidates, *tokenizer.all_special_tokens]:
+        index = None if token is None else tokenizer.convert_tokens_to_ids(token)
+        if index is not None and index != last and index < vocabulary:
+            tokenizer.pad_token = token
+            return int(index)
+    raise ModelError(
+        f"the tokenizer of {tokenizer.name_or_path} has no token to pad with: set pad_token in tokenizer_config.json to"
+        f" one of its {vocabulary} tokens"
+    )
+
+
+def recompute_activations(model: PreTrainedModel | PeftModel, on: bool) -> None:
+    """Turn gradient checkpointing on or off, under the name that this transformers has for it."""
+    base, action = base_of(model), "enable" if on else "disable"
+    named = getattr(base, f"activation_checkpointing_{action}", None)
+    (named or getattr(base, f"gradient_checkpointing_{action}"))()
+
+
+def _with_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5 for an attribute by its old name
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(model, config)
+
+
+def _task_type(model: PreTrainedModel) -> TaskType:
+    return TaskType.CAUSAL_LM if model.get_output_embeddings() is not None else TaskType.SEQ_CLS
+
+
+def _attention_layers(model: nn.Module) -> list[str]:
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and any("attn" in part or "attention" in part for part in name.split("."))
+    ]
+    if not names:
+        raise ModelError("lora_targets=attention finds no attention layer in this model; use lora_targets=all-linear")
+    return names
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back transformers' load report and progress bar: what they say is checked here, or expected."""
+    logging = transformers.utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

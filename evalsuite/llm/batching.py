@@ -1,0 +1,143 @@
+"""Text to token ids, documents to steps, steps to micro-batches.
+
+A step is a set of documents and changes the result; a micro-batch is a cut of it that fits the memory and does not.
+Shapes: n documents, b documents of a batch, t tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from evalsuite.errors import ModelError
+
+Result = TypeVar("Result")
+
+STEPS_A_BUCKET = (
+    32  # documents of this many steps are sorted by length together; transformers' group_by_length takes 50
+)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """n documents as token ids, each cut to the longest allowed; ``truncated`` is the share that was cut."""
+
+    ids: list[list[int]]
+    truncated: float
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(ids) for ids in self.ids]
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, side: str = "right") -> Encoded:
+    """Tokenise documents with the tokenizer's own marks around them, cutting the text and never the marks.
+
+    Marks written in a document ("</s>") stay text, so that no document can end itself or look like padding. An empty
+    document becomes one mark (beginning, else padding): a model cannot read nothing.
+    """
+    before, after = _marks(tokenizer)
+    room = max_length - len(before) - len(after)
+    if room < 1:
+        raise ModelError(f"max_length {max_length} leaves no token for the text; give at least {max_length - room + 1}")
+    # verbose=False: a document longer than the model's window is cut here, no warning is due
+    plain = tokenizer(
+        list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
+    )["input_ids"]
+    cut = [ids[-room:] if side == "left" else ids[:room] for ids in plain]
+    lone = [tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.pad_token_id]
+    return Encoded(
+        ids=[[*before, *ids, *after] or lone for ids in cut],
+        truncated=sum(len(ids) > room for ids in plain) / max(1, len(plain)),
+    )
+
+
+def _marks(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The token ids that the tokenizer puts before and after any text."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    start = next(at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
+    return whole[:start], whole[start + len(bare) :]
+
+
+def pad(sequences: Sequence[Sequence[int]], pad_id: int, side: str = "right") -> dict[str, Tensor]:
+    """Token ids as ``input_ids`` and ``attention_mask``, both int64 [b, t], padded on one side."""
+    width = max(len(ids) for ids in sequences)
+    ids = torch.full((len(sequences), width), pad_id)
+    mask = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        place = slice(width - len(sequence), width) if side == "left" else slice(0, len(sequence))
+        ids[row, place] = torch.tensor(sequence)
+        mask[row, place] = 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def steps_of_epoch(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """The documents (indices) of every step of one epoch: shuffled, then of like length within a step.
+
+    Each document occurs once; the last step of a bucket may be smaller. The same arguments give the same plan.
+    """
+    random = np.random.default_rng((seed, epoch))
+    order = random.permutation(len(lengths))
+    steps: list[list[int]] = []
+    for start in range(0, len(order), batch_size * STEPS_A_BUCKET):
+        bucket = sorted(order[start : start + batch_size * STEPS_A_BUCKET].tolist(), key=lambda index: lengths[index])
+        steps += [bucket[at : at + batch_size] for at in range(0, len(bucket), batch_size)]
+    return [steps[index] for index in random.permutation(len(steps))]
+
+
+def micro_batches(documents: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Cut documents into batches of at most ``budget`` padded tokens, longest first; one document always fits."""
+    batches: list[list[int]] = []
+    for index in sorted(documents, key=lambda index: -lengths[index]):
+        # the first document of a batch is its longest, so it sets the padded width
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= budget:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def map_batches(
+    function: Callable[[list[int]], Sequence[Result]],
+    lengths: Sequence[int],
+    budget: int,
+    done: Callable[[int], None] = lambda count: None,
+) -> list[Result]:
+    """Apply ``function`` to batches of like length and return one result a document, in the documents' order.
+
+    Without memory for a batch, the budget is halved and the batch done again.
+
+    Raises:
+        ModelError: there is no memory for a single document.
+    """
+    results: dict[int, Result] = {}
+    waiting = micro_batches(range(len(lengths)), lengths, budget)[::-1]
+    while waiting:
+        batch = waiting.pop()
+        try:
+            results.update(zip(batch, function(batch), strict=True))
+        except torch.OutOfMemoryError as error:
+            if len(batch) == 1:
+                raise ModelError(
+                    f"no memory for one document of {lengths[batch[0]]} tokens; lower max_length, or use load_in_4bit"
+                ) from error
+        if batch[0] in results:
+            done(len(batch))
+            continue
+        torch.cuda.empty_cache()
+        budget = len(batch) * lengths[batch[0]] // 2
+        rest = [index for group in [batch, *waiting] for index in group]
+        waiting = micro_batches(rest, lengths, budget)[::-1]
+    return [results[index] for index in range(len(lengths))]
+
+
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """The batch's tensors on a device."""
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}

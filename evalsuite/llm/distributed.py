@@ -1,0 +1,63 @@
+"""The few words that processes of one run exchange. With a single process each of them is the identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather, gather_object, reduce
+from torch import Tensor, nn
+
+
+class Processes:
+    """All processes of this run, as ``accelerate launch`` or ``torchrun`` started them."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._state = PartialState(cpu=device.type == "cpu")
+        self.device = device
+        self.count: int = self._state.num_processes
+        self.rank: int = self._state.process_index
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def share(self, documents: Sequence[int]) -> Sequence[int]:
+        """The documents of a step that are this process's: every ``count``-th, none twice, possibly none."""
+        return documents[self.rank :: self.count]
+
+    def agree_on_least(self, *values: int) -> tuple[int, ...]:
+        """Each value's minimum over all processes."""
+        if self.count == 1:
+            return values
+        everyone = gather(torch.tensor([values], dtype=torch.int64, device=self.device))
+        return tuple(everyone.amin(dim=0).tolist())
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Add up every parameter's gradient over all processes, in one exchange; a missing gradient counts as zero."""
+        if self.count == 1:
+            return
+        flat = torch.cat(
+            [(p.grad if p.grad is not None else torch.zeros_like(p)).flatten().float() for p in parameters]
+        )
+        flat = reduce(flat, "sum")
+        for parameter, summed in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = summed.view_as(parameter).to(parameter.dtype)
+
+    def sum(self, value: Tensor) -> Tensor:
+        """A tensor's sum over all processes."""
+        return value if self.count == 1 else reduce(value, "sum")
+
+    def collect(self, value: Any) -> list[Any]:
+        """Every process's value, in rank order, on every process."""
+        return [value] if self.count == 1 else list(gather_object([value]))
+
+    def from_main(self, value: Any) -> Any:
+        """The main process's value, on every process."""
+        return value if self.count == 1 else broadcast_object_list([value])[0]
+
+    def wait(self) -> None:
+        """Go on when every process has come here."""
+        self._state.wait_for_everyone()
