@@ -68,7 +68,7 @@ def resolve(
     model = _first_option(placed, "model") if "model" in method.config.model_fields else None
     preset = chosen["preset"] or ("bundled" if model == "bundled" else None)
     if preset:
-        placed.append(_place(Layer(f"preset {preset}", read_preset(preset, method.name)), schemas))
+        placed.append(_place(Layer(f"preset {preset}", preset_table(preset).get(method.name) or {}), schemas))
     return _merge(placed, schemas, preset), task, method
 
 
@@ -81,7 +81,8 @@ def find_task(registry: Registry, name: str) -> Task:
     if name.endswith((".yaml", ".yml")):
         from evalsuite.data.declarative import task_from_yaml
 
-        return task_from_yaml(Path(name))
+        task: Task = task_from_yaml(Path(name))
+        return task
     return registry.task(name)
 
 
@@ -128,15 +129,14 @@ def preset_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def read_preset(name: str, method: str) -> dict[str, Any]:
-    """The options that preset ``name`` (a built-in name or a YAML file) has for ``method``."""
+def preset_table(name: str) -> dict[str, Any]:
+    """Method -> options of preset ``name``, a built-in name or a YAML file. Raises: UnknownNameError, UsageError."""
     if name.endswith((".yaml", ".yml")):
-        table = read_yaml(Path(name))
-    elif name in preset_names():
-        table = yaml.safe_load(resources.files("evalsuite.presets").joinpath(f"{name}.yaml").read_text("utf-8")) or {}
-    else:
+        return read_yaml(Path(name))
+    if name not in preset_names():
         raise UnknownNameError("preset", name, preset_names(), "or name a YAML file")
-    return dict(table.get(method) or {})
+    table: dict[str, Any] = yaml.safe_load(resources.files("evalsuite.presets").joinpath(f"{name}.yaml").read_text())
+    return table
 
 
 def _flatten(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

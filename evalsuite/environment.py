@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from evalsuite import __version__
@@ -28,6 +29,13 @@ PACKAGES = (
 )
 # Only names whose values are no secret: a token never reaches a file.
 VARIABLES = ("HF_HOME", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "WORLD_SIZE", "EVALSUITE_PLUGINS")
+
+
+def cache_folder() -> Path:
+    """Where derived data is kept: ``EVALSUITE_CACHE``, else ``evalsuite`` in the user's cache folder."""
+    if named := os.environ.get("EVALSUITE_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evalsuite"
 
 
 def package_versions() -> dict[str, str | None]:
@@ -60,7 +68,7 @@ def describe_environment() -> dict[str, Any]:
 
 def _processor() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as stream:
             return next((line.partition(":")[2].strip() for line in stream if line.startswith("model name")), "")
     except OSError:
         return platform.processor()
@@ -76,3 +84,8 @@ def _gpu() -> list[dict[str, Any]]:
         {"name": torch.cuda.get_device_name(i), "memory_bytes": torch.cuda.get_device_properties(i).total_memory}
         for i in count
     ]
+
+
+def is_main_process() -> bool:
+    """False in all but the first process of a launcher (torchrun, accelerate launch)."""
+    return os.environ.get("RANK", "0") == "0"

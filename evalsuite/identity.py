@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,18 @@ from evalsuite.spec import RunSpec
 from evalsuite.store import digest_of
 
 # Where the run happens, how loudly and where it is kept change no number.
-NOT_IDENTITY = ("device", "output_path", "overwrite", "plugins", "templates", "origins", "preset", "task_options")
+# The task's options and the template's name are stood for by the hashes of what they select.
+NOT_IDENTITY = (
+    "device",
+    "output_path",
+    "overwrite",
+    "plugins",
+    "templates",
+    "template",
+    "origins",
+    "preset",
+    "task_options",
+)
 
 
 @functools.cache
@@ -67,7 +77,6 @@ def run_identity(
         "task_code": source_hash(task.load),
         "method_code": source_hash(method.build),
         "code": code_version(),
-        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
     }
 
 

@@ -79,11 +79,13 @@ class Registry:
 
     def task(self, name: str) -> Task:
         """The task called ``name``. Raises: UnknownNameError."""
-        return self._look_up("task", name, self.tasks)
+        task: Task = self._look_up("task", name, self.tasks)
+        return task
 
     def method(self, name: str) -> MethodSpec:
         """The method called ``name``. Raises: UnknownNameError."""
-        return self._look_up("method", name, self.methods)
+        method: MethodSpec = self._look_up("method", name, self.methods)
+        return method
 
     def _look_up(self, kind: str, name: str, table: dict[str, Any]) -> Any:
         if name in table:

@@ -1,6 +1,6 @@
 """One row a scored document: what was expected, what was said, how sure.
 
-Small tables are ``samples_<task>.jsonl`` (lm-eval's name), large ones ``predictions.parquet``; the columns are the same.
+Small tables are ``samples_<task>.jsonl`` (lm-eval's name), large ones ``predictions.parquet``, with the same columns.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evalsuite.contracts import Bools, Example, Scores
-from evalsuite.data.splits import text_hash
+from evalsuite.contracts import Bools, Example
 from evalsuite.errors import StoreError
 
 PARQUET = "predictions.parquet"
@@ -44,23 +43,12 @@ def one_hot(examples: Sequence[Example], k: int) -> Bools:
     return gold
 
 
-def write_samples(  # noqa: PLR0913
-    directory: Path,
-    task: str,
-    examples: Sequence[Example],
-    labels: Sequence[str],
-    predicted: Bools,
-    probabilities: npt.NDArray[np.floating] | None,
-    scores: Scores,
-    *,
-    private: bool,
+def write_samples(
+    directory: Path, task: str, samples: Samples, texts: Sequence[str] | None, raw: Sequence[str] | None
 ) -> Path:
-    """Write the table of a scored split. Text and raw answers of a ``private`` task stay out of it."""
-    rows = (
-        _row(number, example, labels, predicted, probabilities, scores, private)
-        for number, example in enumerate(examples)
-    )
-    if predicted.size <= MOST_CELLS_IN_JSONL:
+    """Write the table of a scored split. ``texts`` and ``raw`` answers are None where the task is private."""
+    rows = (_row(number, samples, texts, raw) for number in range(len(samples.ids)))
+    if samples.gold.size <= MOST_CELLS_IN_JSONL:
         path = directory / f"samples_{task}.jsonl"
         with path.open("w", encoding="utf-8") as stream:
             stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -69,32 +57,25 @@ def write_samples(  # noqa: PLR0913
     import pyarrow.parquet as pq
 
     path = directory / PARQUET
-    table = pa.Table.from_pylist(list(rows)).replace_schema_metadata({"labels": json.dumps(list(labels))})
+    table = pa.Table.from_pylist(list(rows)).replace_schema_metadata({"labels": json.dumps(samples.labels)})
     pq.write_table(table, path, compression="zstd")
     return path
 
 
-def _row(  # noqa: PLR0913
-    number: int,
-    example: Example,
-    labels: Sequence[str],
-    predicted: Bools,
-    probabilities: npt.NDArray[np.floating] | None,
-    scores: Scores,
-    private: bool,
-) -> dict[str, Any]:
+def _row(number: int, samples: Samples, texts: Sequence[str] | None, raw: Sequence[str] | None) -> dict[str, Any]:
+    probabilities = samples.probabilities
     row: dict[str, Any] = {
-        "doc_id": example.id,
-        "doc_hash": text_hash(example.text),
-        "target": [labels[index] for index in example.labels],
-        "prediction": [labels[index] for index in np.flatnonzero(predicted[number])],
+        "doc_id": samples.ids[number],
+        "doc_hash": samples.hashes[number],
+        "target": [samples.labels[index] for index in np.flatnonzero(samples.gold[number])],
+        "prediction": [samples.labels[index] for index in np.flatnonzero(samples.predicted[number])],
         "probabilities": None if probabilities is None else [round(float(p), 6) for p in probabilities[number]],
-        "status": scores.status[number],
+        "status": samples.status[number],
     }
-    if not private:
-        row["doc"] = {"text": example.text}
-        if scores.raw is not None:
-            row["resps"] = [scores.raw[number]]
+    if texts is not None:
+        row["doc"] = {"text": texts[number]}
+    if raw is not None:
+        row["resps"] = [raw[number]]
     return row
 
 

@@ -43,6 +43,12 @@ class RunSpec:
         data = asdict(self)
         return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RunSpec:
+        """What ``to_dict`` made. Raises: TypeError where a key is unknown or missing."""
+        arguments: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+        return cls(**arguments)
+
 
 @dataclass(frozen=True)
 class RunResult:

@@ -1,0 +1,89 @@
+"""The command line: parses, calls, prints. ``main`` turns every error into one line and a typed exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+
+import click
+import typer
+
+from evalsuite import __version__
+from evalsuite.cli import console, inspecting, listing, running
+from evalsuite.errors import EvalsuiteError
+from evalsuite.registry import GROUP, VARIABLE, build_registry
+
+app = typer.Typer(
+    name="evalsuite",
+    help="Turn language models into text classifiers, and find out which way is best.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        console.out(f"evalsuite {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and stop.", callback=_version, is_eager=True
+    ),
+    debug: bool = typer.Option(False, "--debug", help="On an error, print the traceback too (works anywhere)."),
+) -> None:
+    """Turn language models into text classifiers, and find out which way is best."""
+
+
+running.register(app)
+listing.register(app)
+inspecting.register(app)
+
+
+def spell_flags(arguments: Sequence[str]) -> list[str]:
+    """``--lora_r 8`` and ``--lora-r 8`` are the same flag: underscores in a flag's name become dashes."""
+    spelt = []
+    for argument in arguments:
+        name, sign, value = argument.partition("=")
+        spelt.append(name.replace("_", "-") + sign + value if name.startswith("--") else argument)
+    return spelt
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the ``evalsuite`` command."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        if entry_points(group=GROUP) or os.environ.get(VARIABLE):
+            build_registry().manager.hook.evalsuite_register_commands(app=app)
+        app([argument for argument in spell_flags(given) if argument != "--debug"], standalone_mode=False)
+    except EvalsuiteError as error:
+        _fail(f"{error}", error.exit_code, debug)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"; see: {context.command_path} --help" if context else ""
+        _fail(" ".join(error.format_message().split()) + hint, error.exit_code, debug)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", 130, debug)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - the last resort: still one line, and where to see more
+        _fail(
+            f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:500]} (--debug shows where)", 1, debug
+        )
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    console.error(message)
+    sys.exit(code)

@@ -1,0 +1,124 @@
+"""Opens a run directory as a method that predicts: for the reload check, for a teacher, for predictions on new text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evalsuite.config import read_yaml
+from evalsuite.contracts import Example, Method, Progress, RunContext, Scores, Splits, Task
+from evalsuite.environment import cache_folder
+from evalsuite.errors import StoreError
+from evalsuite.metrics import score_metric
+from evalsuite.prompts import PromptSet, load_prompts
+from evalsuite.registry import Registry
+from evalsuite.samples import one_hot
+from evalsuite.spec import RunSpec
+from evalsuite.store import write_json, write_yaml
+
+CONFIG = "config.yaml"
+TASK = "task.json"
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What a method must know about its task, kept beside the run so that the data need not be read again."""
+
+    name: str
+    labels: tuple[str, ...]
+    multilabel: bool
+    descriptions: dict[str, str]
+    primary_metric: str
+    private: bool
+
+    @classmethod
+    def of(cls, task: Task, splits: Splits) -> TaskFacts:
+        """The facts of a loaded task."""
+        return cls(
+            task.name,
+            tuple(splits.labels),
+            splits.multilabel,
+            dict(splits.descriptions),
+            task.primary_metric,
+            task.private,
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    """A resolved spec with the facts of the task it names: all that is needed to build or open its method."""
+
+    spec: RunSpec
+    facts: TaskFacts
+
+
+def write_request(directory: Path, request: Request) -> None:
+    """Write ``config.yaml`` and ``task.json``: enough to run again, and to open the trained method without the data."""
+    write_yaml(directory / CONFIG, request.spec.to_dict())
+    write_json(directory / TASK, asdict(request.facts))
+
+
+def read_request(directory: Path) -> Request:
+    """What ``write_request`` wrote. Raises: StoreError."""
+    if not (directory / CONFIG).is_file() or not (directory / TASK).is_file():
+        raise StoreError(f"{directory} is not a run directory: {CONFIG} or {TASK} is missing")
+    data: dict[str, Any] = read_yaml(directory / CONFIG)
+    facts: dict[str, Any] = json.loads((directory / TASK).read_text(encoding="utf-8"))
+    try:
+        return Request(RunSpec.from_dict(data), TaskFacts(**{**facts, "labels": tuple(facts["labels"])}))
+    except TypeError as error:
+        raise StoreError(f"{directory}/{CONFIG} was written by another version: {error}") from None
+
+
+def make_prompts(request: Request, registry: Registry) -> PromptSet | None:
+    """The prompt templates of a run, None where its method has no prompt."""
+    spec, facts = request.spec, request.facts
+    if "prompts" not in registry.method(spec.method).needs:
+        return None
+    return load_prompts(
+        spec.template,
+        task=facts.name,
+        labels=facts.labels,
+        multilabel=facts.multilabel,
+        descriptions=facts.descriptions,
+        search=[*map(Path, spec.templates), *registry.template_folders],
+        chat=spec.apply_chat_template,
+    )
+
+
+def make_context(request: Request, registry: Registry, workdir: Path, progress: Progress, device: str) -> RunContext:
+    """The context that a method is built or loaded with."""
+    facts = request.facts
+
+    def primary_metric(scores: Scores, examples: Sequence[Example]) -> float:
+        return score_metric(facts.primary_metric, scores, one_hot(examples, len(facts.labels)), facts.multilabel)
+
+    return RunContext(
+        task=facts.name,
+        labels=facts.labels,
+        multilabel=facts.multilabel,
+        seed=request.spec.seed,
+        device=device,
+        workdir=workdir,
+        cache=cache_folder(),
+        progress=progress,
+        prompts=make_prompts(request, registry),
+        primary_metric=primary_metric,
+        open_run=lambda directory: open_method(directory, registry, progress, device),
+    )
+
+
+def open_method(directory: Path, registry: Registry, progress: Progress, device: str) -> Method:
+    """Load the trained method of a run directory.
+
+    Raises:
+        StoreError: not a run directory.
+        ModelError: an adapter or base model that cannot be read.
+    """
+    request = read_request(directory)
+    method = registry.method(request.spec.method)
+    context = make_context(request, registry, directory, progress, device)
+    return method.load(directory, method.config.model_validate(request.spec.method_options), context)

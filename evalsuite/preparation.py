@@ -1,0 +1,109 @@
+"""From a resolved request to a run that could start: data read, templates and model checked, identity known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from evalsuite.contracts import Example, MethodSpec, Splits, Task
+from evalsuite.data.text import fingerprint
+from evalsuite.environment import cache_folder
+from evalsuite.errors import DataError
+from evalsuite.identity import run_id, run_identity
+from evalsuite.opening import Request, TaskFacts, make_prompts
+from evalsuite.registry import Registry
+from evalsuite.spec import RunSpec
+from evalsuite.store import RunDirectory, digest_of
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose data is read and whose identity is known; nothing is written yet."""
+
+    registry: Registry
+    request: Request
+    task: Task
+    method: MethodSpec
+    splits: Splits
+    full_sizes: Mapping[str, int]
+    identity: Mapping[str, Any]
+    directory: RunDirectory
+    device: str
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.request.spec
+
+    @property
+    def options(self) -> Any:
+        """The method's options as its pydantic model."""
+        return self.method.config.model_validate(self.spec.method_options)
+
+
+def prepare(registry: Registry, spec: RunSpec, task: Task, method: MethodSpec) -> Prepared:
+    """Read the data, check templates and model, and find the run's place.
+
+    Raises:
+        DataError: the data cannot be read, or there is nothing to train on or to score.
+        TemplateError: a template that cannot be rendered or cannot tell two labels apart.
+        ModelError: a model that is absent or gated.
+    """
+    whole = load_splits(task, spec)
+    splits = limited(whole, spec)
+    for name, examples in (("train", splits.train), ("test", splits.test)):
+        if not examples:
+            raise DataError(f"task {task.name}: the {name} split is empty; see: evalsuite validate --task {spec.task}")
+    request = Request(spec, TaskFacts.of(task, splits))
+    prompts = make_prompts(request, registry)
+    device, model_hash = "cpu", None
+    if "model" in method.needs:
+        from evalsuite.llm.source import choose_device, model_identity
+
+        device = choose_device(spec.device)
+        model_hash = model_identity(method.config.model_validate(spec.method_options))
+    identity = run_identity(
+        spec,
+        task,
+        method,
+        data=digest_of([fingerprint(splits), dict(splits.descriptions)]),
+        template=prompts.hash if prompts else None,
+        model=model_hash,
+    )
+    model_name = str(spec.method_options.get("model", "none"))
+    return Prepared(
+        registry=registry,
+        request=request,
+        task=task,
+        method=method,
+        splits=splits,
+        full_sizes={"train": len(whole.train), "validation": len(whole.validation), "test": len(whole.test)},
+        identity=identity,
+        directory=RunDirectory.place(spec.output_path, task.name, method.name, model_name, run_id(identity)),
+        device=device,
+    )
+
+
+def load_splits(task: Task, spec: RunSpec) -> Splits:
+    """Read a task's data with the options of ``spec``."""
+    options = task.config.model_validate(spec.task_options) if task.config else None
+    return task.load(options, cache_folder() / "tasks" / task.name)
+
+
+def limited(splits: Splits, spec: RunSpec) -> Splits:
+    """Apply ``train_limit`` and ``limit``: the documents with the smallest hashes of their ids, in their old order."""
+    share = spec.limit if spec.limit is None or spec.limit >= 1 else len(splits.test) * spec.limit
+    test = splits.test if share is None else smallest_hashes(splits.test, max(1, int(share)))
+    train = splits.train if spec.train_limit is None else smallest_hashes(splits.train, spec.train_limit)
+    return replace(splits, train=train, test=test)
+
+
+def smallest_hashes(examples: Sequence[Example], count: int) -> list[Example]:
+    """``count`` examples by a hash of their id: the same for every seed and method, whatever order the file is in."""
+
+    def key(row: int) -> bytes:
+        return hashlib.blake2b(examples[row].id.encode(), digest_size=8).digest()
+
+    chosen = set(sorted(range(len(examples)), key=key)[:count])
+    return [example for row, example in enumerate(examples) if row in chosen]

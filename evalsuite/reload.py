@@ -1,0 +1,126 @@
+"""The reload check: a fresh process opens the saved run and must say what the trained method said.
+
+Run as ``python -m evalsuite.reload DIRECTORY DEVICE``: texts come as JSON on stdin, scores go as JSON to stdout:
+private text never touches the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evalsuite.contracts import Scores
+from evalsuite.data.text import text_hash
+from evalsuite.errors import EvalsuiteError
+
+DOCUMENTS = 64
+# Twice the largest logit difference measured between a 4-bit model and its reload by plain transformers + peft, 0.009,
+# rounded up: a label may differ only where the two best logits are nearer to each other than this.
+TOLERANCE = 0.02
+TIMEOUT_SECONDS = 1800
+
+
+def margins(scores: Scores, multilabel: bool) -> npt.NDArray[np.float64] | None:
+    """How far each document's decision is from flipping, in logits [n]; None without logits."""
+    if scores.logits is None:
+        return None
+    logits = scores.logits.astype(np.float64)
+    if multilabel:
+        nearest: npt.NDArray[np.float64] = np.abs(logits).min(axis=1)
+        return nearest
+    best = np.sort(logits, axis=1)
+    gap: npt.NDArray[np.float64] = best[:, -1] - best[:, -2]
+    return gap
+
+
+def choose_documents(texts: Sequence[str], scores: Scores, multilabel: bool) -> list[int]:
+    """At most 64 documents: the half with the smallest margins, the other half by a hash of the text."""
+    by_hash = sorted(range(len(texts)), key=lambda row: text_hash(texts[row]))
+    gaps = margins(scores, multilabel)
+    closest = [] if gaps is None else [int(row) for row in np.argsort(gaps, kind="stable")[: DOCUMENTS // 2]]
+    return list(dict.fromkeys([*closest, *by_hash]))[:DOCUMENTS]
+
+
+def decisions(scores: Scores, multilabel: bool) -> npt.NDArray[np.bool_]:
+    """Plain decisions bool [n, k]: argmax; multi-label: a logit above 0; without logits the method's own."""
+    if scores.logits is None:
+        assert scores.predicted is not None
+        return scores.predicted
+    if multilabel:
+        return np.asarray(scores.logits > 0)
+    return np.asarray(scores.logits == scores.logits.max(axis=1, keepdims=True))
+
+
+def compare(expected: Scores, reloaded: Scores, multilabel: bool) -> dict[str, Any]:
+    """Agreement of two scores of the same documents, as plain numbers; ``passed`` is the verdict."""
+    differs = (decisions(expected, multilabel) != decisions(reloaded, multilabel)).any(axis=1)
+    gaps = margins(expected, multilabel)
+    excused = np.zeros(len(differs), dtype=bool) if gaps is None else gaps <= TOLERANCE
+    largest = None
+    if expected.logits is not None and reloaded.logits is not None and len(expected):
+        largest = float(np.abs(expected.logits - reloaded.logits).max())
+    return {
+        "passed": bool(not (differs & ~excused).any()),
+        "documents": len(expected),
+        "labels_differ": int(differs.sum()),
+        "labels_differ_outside_tolerance": int((differs & ~excused).sum()),
+        "largest_logit_difference": largest,
+        "tolerance": TOLERANCE,
+    }
+
+
+def check_reload(
+    directory: Path, texts: Sequence[str], expected: Scores, multilabel: bool, device: str
+) -> dict[str, Any]:
+    """Open ``directory`` in a fresh process and compare. A failed reload is reported, not raised: the run is kept."""
+    command = [sys.executable, "-m", "evalsuite.reload", str(directory), device]
+    try:
+        child = subprocess.run(
+            command, input=json.dumps(list(texts)), capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"passed": False, "reason": f"the fresh process did not answer within {TIMEOUT_SECONDS} s"}
+    if child.returncode:
+        lines = child.stderr.strip().splitlines() or ["no message"]
+        return {"passed": False, "reason": f"the fresh process ended with exit code {child.returncode}: {lines[-1]}"}
+    answer = json.loads(child.stdout)
+    reloaded = Scores(
+        logits=None if answer["logits"] is None else np.array(answer["logits"], dtype=np.float32),
+        predicted=None if answer["predicted"] is None else np.array(answer["predicted"], dtype=bool),
+    )
+    return compare(expected, reloaded, multilabel)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The fresh process: ``DIRECTORY DEVICE``."""
+    from evalsuite.opening import open_method, read_request
+    from evalsuite.progress import Silent
+    from evalsuite.registry import build_registry
+
+    directory, device = Path(arguments[0]), arguments[1]
+    texts = json.load(sys.stdin)
+    # Libraries print on stdout as they like; the answer must be the only thing there.
+    with contextlib.redirect_stdout(sys.stderr):
+        registry = build_registry(read_request(directory).spec.plugins)
+        scores = open_method(directory, registry, Silent(), device).predict(texts)
+    answer = {
+        "logits": None if scores.logits is None else scores.logits.astype(float).tolist(),
+        "predicted": None if scores.predicted is None else scores.predicted.tolist(),
+    }
+    sys.stdout.write(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except EvalsuiteError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

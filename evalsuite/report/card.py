@@ -1,0 +1,85 @@
+"""The model card of a run: ``README.md`` in its directory, with a snippet that loads the model as printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evalsuite.report.text import cost_rows, metric_rows
+from evalsuite.store import write_text
+
+
+def write_card(directory: Path, results: Mapping[str, Any], snippet: str | None) -> None:
+    """Write the card. ``snippet`` is Python that loads the saved model without evalsuite; None where there is none."""
+    write_text(directory / "README.md", card(results, snippet))
+
+
+def card(results: Mapping[str, Any], snippet: str | None) -> str:
+    """The card's text: Markdown under the front matter that model hubs read."""
+    parts = [
+        f"# {results['method']} on {results['task']}",
+        "\n".join(f"> {line}  " for line in results["notices"]),
+        "## Result on the test split",
+        _table(("metric", "value", "95% interval"), metric_rows(results)),
+        "Intervals are percentile bootstrap over the test documents: they leave out the spread over seeds.",
+        _table(("cost", "value"), cost_rows(results)),
+        "## Data",
+        _data(results),
+        "## Labels",
+        _table(("label", "precision", "recall", "F1", "support"), _label_rows(results)),
+        *_use(snippet),
+        "## How it was made",
+        "\n".join(f"- {name}: `{value}`" for name, value in results["options"]["method"].items()),
+        f"- seed: {results['seed']}\n- evalsuite {results['identity']['code']}, run `{results['run_id']}`",
+        "Run again: `evalsuite run --config config.yaml` with the `config.yaml` of this folder.",
+    ]
+    return _front_matter(results) + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _use(snippet: str | None) -> list[str]:
+    if snippet is None:
+        return []
+    return ["## Use it without evalsuite", "Run in this folder:", f"```python\n{snippet.strip()}\n```"]
+
+
+def _front_matter(results: Mapping[str, Any]) -> str:
+    data: dict[str, Any] = {"tags": ["text-classification", "evalsuite", results["method"]]}
+    if results["model"]:
+        data |= {"base_model": results["model"], "library_name": "peft", "pipeline_tag": "text-classification"}
+    data["metrics"] = ["accuracy", "f1"]
+    return "---\n" + yaml.safe_dump(data, sort_keys=False) + "---\n\n"
+
+
+def _data(results: Mapping[str, Any]) -> str:
+    data = results["data"]
+    lines = [f"- task: {results['task']}"]
+    lines += [f"- {key}: {data[key]}" for key in ("source", "revision", "licence", "citation") if data[key]]
+    lines.append("- documents: " + ", ".join(f"{count:,} {name}" for name, count in data["sizes"].items()))
+    lines.append(f"- fingerprint: `{data['fingerprint']}`")
+    lines += [f"- {name}: {count:,} documents" for name, count in data["findings"].items()]
+    if data["private"]:
+        lines.append("- the text is private: it is in no file of this folder")
+    return "\n".join(lines)
+
+
+def _label_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    def rate(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    return [
+        (entry["label"], rate(entry["precision"]), rate(entry["recall"]), rate(entry["f1"]), f"{entry['support']:,}")
+        for entry in results["metrics"]["labels"]
+    ]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    # A label is data: it may not end the cell, start a tag, or break the line.
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ").replace("`", "\\`")

@@ -1,0 +1,68 @@
+"""A result as rows of words and numbers: the same ones on the terminal and in the model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+METRICS = (
+    "accuracy",
+    "f1_micro",
+    "f1_macro",
+    "f1_weighted",
+    "precision_macro",
+    "recall_macro",
+    "ece",
+    "brier",
+    "invalid_rate",
+    "failed_rate",
+)
+
+
+def metric_rows(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(metric, value, 95% interval) of the summary metrics and of every plugin's."""
+    summary = results["metrics"]["summary"]
+    extra = [name for name in summary if name not in METRICS and name.partition("_")[0] not in _HOUSE]
+    return [_metric_row(name, summary[name], results["primary_metric"]) for name in (*METRICS, *extra)]
+
+
+_HOUSE = {"f1", "precision", "recall", "ece", "nll"}
+
+
+def _metric_row(name: str, entry: Mapping[str, Any], primary: str) -> tuple[str, str, str]:
+    title = f"{name} (primary)" if name == primary else name
+    if entry["value"] is None:
+        return title, "-", entry["reason"] or ""
+    interval = entry["interval"]
+    return title, f"{entry['value']:.4f}", f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
+
+
+def cost_rows(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(what, amount) of parameters, time, throughput and memory."""
+    parameters, cost, data = results["parameters"], results["cost"], results["data"]
+    rows = [
+        ("documents (train / validation / test)", " / ".join(f"{count:,}" for count in data["sizes"].values())),
+        ("trainable parameters", _count(parameters["trainable"])),
+        ("total parameters", _count(parameters["total"])),
+        ("train", _seconds(cost["train"])),
+        ("predict", _seconds(cost["predict"])),
+        ("peak memory", _bytes(cost["peak_memory_bytes"]["cpu"])),
+    ]
+    if gpu := cost["peak_memory_bytes"]["gpu"]:
+        rows.append(("peak GPU memory", _bytes(gpu)))
+    if (share := results["facts"].get("truncated_share")) is not None:
+        rows.append(("documents cut to fit", f"{share:.1%} ({results['facts'].get('truncation_side', 'right')} end)"))
+    return rows
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _seconds(phase: Mapping[str, Any]) -> str:
+    rate = phase["documents_per_second"]
+    return f"{phase['seconds']:.1f} s" + (f" ({rate:,.1f} docs/s)" if rate else "")
+
+
+def _bytes(value: int | None) -> str:
+    return "-" if value is None else f"{value / 2**20:,.0f} MiB"

@@ -1,0 +1,187 @@
+"""Assembles ``results.json``: lm-eval's keys where they exist, and what goes beyond them under own names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from evalsuite.accounting import Accounting, peak_memory
+from evalsuite.decision import Decision
+from evalsuite.identity import run_id
+from evalsuite.metrics import LOWER_IS_BETTER, Report
+from evalsuite.preparation import Prepared
+from evalsuite.store import SCHEMA_VERSION
+
+BUNDLED = "bundled"
+# What a method reports of its size and work; every result has all of them, null where a method has no such thing.
+SIZE_FACTS = ("trainable_parameters", "total_parameters")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run found out, before it is put in order."""
+
+    facts: Mapping[str, Any]
+    accounting: Accounting
+    decision: Decision
+    report: Report
+    reload_check: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    estimate: Mapping[str, Any]
+
+
+def assemble(prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
+    """The content of ``results.json`` as plain data. Keys are documented in the guide."""
+    spec, task, splits, report = prepared.spec, prepared.task, prepared.splits, outcome.report
+    facts = dict(outcome.facts)
+    now = time.time()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": run_id(prepared.identity),
+        "task": task.name,
+        "method": prepared.method.name,
+        "model": spec.method_options.get("model"),
+        "seed": spec.seed,
+        "primary_metric": task.primary_metric,
+        "labels": list(splits.labels),
+        "multilabel": splits.multilabel,
+        **_lm_eval_keys(prepared, outcome, now),
+        "metrics": _metrics(prepared, report),
+        "decision": outcome.decision.to_json(),
+        "parameters": {name.removesuffix("_parameters"): facts.pop(name, None) for name in SIZE_FACTS},
+        "cost": _cost(outcome, facts),
+        "data": _data(prepared),
+        "prompt": _prompt(prepared),
+        "facts": facts,
+        "reload_check": dict(outcome.reload_check),
+        "reload_failed": not outcome.reload_check["passed"],
+        "notices": notices(prepared),
+        "estimate": dict(outcome.estimate),
+        "identity": dict(prepared.identity),
+        "options": {"task": _task_options(prepared), "method": dict(spec.method_options)},
+        "origins": dict(spec.origins),
+        "environment": {key: outcome.environment[key] for key in ("evalsuite", "python", "packages", "gpu")},
+        "finished": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _lm_eval_keys(prepared: Prepared, outcome: Outcome, now: float) -> dict[str, Any]:
+    """The keys that readers of lm-evaluation-harness results look for, with its spelling."""
+    spec, task, values = prepared.spec, prepared.task, outcome.report.values
+    names = {"accuracy": "acc"}
+    table: dict[str, Any] = {"alias": task.name}
+    for name, value in values.items():
+        table[f"{names.get(name, name)},none"] = value
+    sizes = {"original": prepared.full_sizes["test"], "effective": len(prepared.splits.test)}
+    seconds = sum(phase.seconds for phase in outcome.accounting.phases.values())
+    return {
+        "results": {task.name: table},
+        "higher_is_better": {
+            task.name: {names.get(name, name): name not in LOWER_IS_BETTER for name in values},
+        },
+        "n-shot": {task.name: spec.num_fewshot},
+        "n-samples": {task.name: sizes},
+        "versions": {task.name: task.revision or None},
+        "task_hashes": {task.name: prepared.identity["data"]},
+        "config": {
+            "model": prepared.method.name,
+            "model_args": dict(spec.method_options),
+            "batch_size": spec.method_options.get("batch_size"),
+            "device": outcome.facts.get("device", prepared.device),
+            "limit": spec.limit,
+            "random_seed": spec.seed,
+            "numpy_seed": spec.seed,
+            "torch_seed": spec.seed,
+            "fewshot_seed": spec.seed,
+        },
+        "model_name": spec.method_options.get("model", prepared.method.name),
+        "model_source": prepared.method.name,
+        "chat_template": spec.apply_chat_template,
+        "date": now,
+        "transformers_version": outcome.environment["packages"].get("transformers"),
+        "total_evaluation_time_seconds": seconds,
+    }
+
+
+def _metrics(prepared: Prepared, report: Report) -> dict[str, Any]:
+    """``summary``: name -> value, 95% interval, reason where null; ``labels``: one entry a label, in label order."""
+    summary = {
+        name: {"value": value, "interval": report.intervals.get(name), "reason": report.reasons.get(name)}
+        for name, value in report.values.items()
+    }
+    labels = [
+        {"label": name, **entry} for name, entry in zip(prepared.splits.labels, report.to_json()["labels"], strict=True)
+    ]
+    return {"summary": summary, "labels": labels, "counts": dict(report.counts)}
+
+
+def _cost(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
+    phases = outcome.accounting.phases
+    for name in ("train", "predict"):
+        phases[name].tokens = int(facts.pop(f"{name}_tokens", 0) or 0)
+    return {
+        **outcome.accounting.to_json(),
+        "peak_memory_bytes": {"cpu": peak_memory(), "gpu": facts.pop("peak_gpu_bytes", None)},
+    }
+
+
+def _data(prepared: Prepared) -> dict[str, Any]:
+    splits, task = prepared.splits, prepared.task
+    return {
+        "fingerprint": prepared.identity["data"],
+        "source": task.source,
+        "revision": task.revision,
+        "licence": task.licence,
+        "citation": task.citation,
+        "private": task.private,
+        "synthetic": splits.synthetic,
+        "sizes": {name: len(splits.split(name)) for name in ("train", "validation", "test")},
+        "full_sizes": dict(prepared.full_sizes),
+        "support_train": _support(splits.train, len(splits.labels)),
+        "findings": {name: len(ids) for name, ids in splits.findings.items()},
+    }
+
+
+def _support(examples: Sequence[Any], k: int) -> list[int]:
+    counts = [0] * k
+    for example in examples:
+        for label in example.labels:
+            counts[label] += 1
+    return counts
+
+
+def _prompt(prepared: Prepared) -> dict[str, Any] | None:
+    if prepared.identity["template_hash"] is None:
+        return None
+    return {
+        "template": prepared.spec.template,
+        "hash": prepared.identity["template_hash"],
+        "chat_template": prepared.spec.apply_chat_template,
+        "num_fewshot": prepared.spec.num_fewshot,
+    }
+
+
+def _task_options(prepared: Prepared) -> dict[str, Any]:
+    return dict(prepared.spec.task_options)
+
+
+def notices(prepared: Prepared) -> list[str]:
+    """What a reader must know before believing the numbers, in sentences for the terminal, the result and the card."""
+    lines = []
+    if prepared.splits.synthetic:
+        lines.append(
+            f"Data: a synthetic sample in the format of {prepared.task.name}; its scores say nothing about the real "
+            "corpus. Name yours with --set task.data=PATH."
+        )
+    if prepared.spec.method_options.get("model") == BUNDLED:
+        lines.append(
+            "Model: the small one that ships with evalsuite, for a first look; "
+            "name another with --model ID or --model PATH."
+        )
+    for name, ids in prepared.splits.findings.items():
+        shown = "" if prepared.task.private else f", first: {ids[0]}"
+        lines.append(f"Data: {name}: {len(ids)} documents{shown}.")
+    return lines
