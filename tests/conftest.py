@@ -45,5 +45,5 @@ def tiny_qwen(_make_model: Callable[[str], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_hybrid(_make_model: Callable[[str], Path]) -> Path:
-    """A random Qwen3-Next: a recurrent layer, then a full one."""
+    """A random Qwen3.5: a recurrent layer, then a full one."""
     return _make_model("tiny_hybrid")

@@ -23,8 +23,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
-    Qwen3NextConfig,
-    Qwen3NextForCausalLM,
+    Qwen3_5ForCausalLM,
+    Qwen3_5TextConfig,
 )
 
 VOCABULARY = 400
@@ -112,7 +112,7 @@ def tiny_qwen(directory: Path, window: int | None = 8) -> Path:
 def tiny_hybrid(directory: Path) -> Path:
     """A linear-attention (recurrent) layer and a full one: no prompt prefix can be branched or masked."""
     tokenizer = tiny_tokenizer(bos=None, eos="<|endoftext|>", pad="<|endoftext|>")
-    config = Qwen3NextConfig(
+    config = Qwen3_5TextConfig(
         **SHAPE,
         head_dim=8,
         layer_types=["linear_attention", "full_attention"],
@@ -120,11 +120,9 @@ def tiny_hybrid(directory: Path) -> Path:
         linear_num_value_heads=2,
         linear_key_head_dim=8,
         linear_value_head_dim=8,
-        num_experts=0,
-        mlp_only_layers=[0, 1],
         **_ids(tokenizer),
     )
-    return _write(directory, Qwen3NextForCausalLM, config, tokenizer)
+    return _write(directory, Qwen3_5ForCausalLM, config, tokenizer)
 
 
 def _ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int | None]:

@@ -79,5 +79,5 @@ class TrainingOptions(Options):
 
     @property
     def documents_per_step(self) -> int:
-        """``batch_size`` as a number: "auto" is QLoRA's 16 on every device, since memory is the token budget's matter."""
+        """``batch_size`` as a number: "auto" is QLoRA's 16 everywhere, since memory is the token budget's matter."""
         return 16 if self.batch_size == "auto" else self.batch_size
