@@ -1,0 +1,256 @@
+"""How good decisions and probabilities are. Pure arrays in, a dataclass of plain numbers out.
+
+Shapes: n documents, k labels. Of n documents, ``failed`` ones had no answer: they are left out of every metric and
+counted. ``invalid`` ones answered outside the label set: they count as wrong, and have no part in the metrics of
+probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evalsuite import calibration
+from evalsuite.contracts import Bools, Metric, Scores
+from evalsuite.counts import bootstrap_sums, label_statistics, percentile_interval, summaries
+from evalsuite.errors import ModelError, PluginError, UnknownNameError, UsageError
+from evalsuite.thresholds import TUNABLE, best_threshold
+
+Probabilities = npt.NDArray[np.floating[Any]]
+
+BUILTIN: Mapping[str, str] = {
+    "accuracy": "share of documents whose labels are all right (subset accuracy for multi-label)",
+    "f1_micro": "F1 of the hits and misses summed over labels",
+    "f1_macro": "mean F1 of the labels that occur in gold or prediction",
+    "f1_weighted": "mean F1 weighted by the documents of each label",
+    "f1_macro_all_labels": "mean F1 of all labels, one that occurs nowhere counting 0",
+    "precision_micro": "share of the predicted labels that are right",
+    "precision_macro": "mean precision of the labels that occur in gold or prediction",
+    "recall_micro": "share of the gold labels that are predicted",
+    "recall_macro": "mean recall of the labels that occur in gold or prediction",
+    "ece": "expected calibration error, 15 equal-width bins; multi-label: mean over labels",
+    "ece_expected": "the ECE that perfectly calibrated probabilities would show on as many documents",
+    "brier": "squared error of the probabilities, summed over labels; multi-label: mean over labels",
+    "nll": "negative log-likelihood in nats; multi-label: mean binary cross-entropy",
+    "invalid_rate": "share of the answered documents whose answer is outside the label set; they count as wrong",
+    "failed_rate": "share of all documents without an answer; they count nowhere else",
+}
+LOWER_IS_BETTER = frozenset({"ece", "ece_expected", "brier", "nll", "invalid_rate", "failed_rate"})
+WITH_INTERVAL = ("accuracy", "f1_micro", "f1_macro", "f1_weighted", "brier")
+
+_OF_PROBABILITIES = ("ece", "ece_expected", "brier", "nll")
+_STATES = {"ok", "invalid", "failed"}
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How the intervals are drawn."""
+
+    resamples: int = 9_999
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class LabelReport:
+    """One label. ``support`` counts gold documents, ``predicted`` predicted ones.
+
+    Where both are 0 the rates are None; where one is 0, the rate that divides by it is 0, as in scikit-learn.
+    """
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+    predicted: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """The metrics of one scored split.
+
+    values: metric name -> number, or None with the reason in ``reasons``. intervals: 95% percentile bootstrap over
+    documents. labels: in label order. counts: documents, failed, invalid, labels, labels_with_support (those that
+    ``f1_macro`` averages over).
+    """
+
+    values: dict[str, float | None]
+    intervals: dict[str, tuple[float, float]]
+    labels: list[LabelReport]
+    counts: dict[str, int]
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts and lists."""
+        return asdict(self)
+
+
+def evaluate(
+    gold: Bools,
+    predicted: Bools,
+    probabilities: Probabilities | None,
+    status: Sequence[str],
+    extra: Sequence[Metric] = (),
+    *,
+    multilabel: bool,
+    bootstrap: Bootstrap = Bootstrap(),
+) -> Report:
+    """Score decisions [n, k] and, where there are any, probabilities [n, k] against gold [n, k].
+
+    ``extra`` metrics see the answered documents, with nothing predicted for an invalid one.
+
+    Raises:
+        ValueError: shapes that differ, or a state other than "ok", "invalid" and "failed".
+        PluginError: an extra metric with a built-in one's name.
+    """
+    _check(gold, predicted, probabilities, status, extra)
+    states = np.asarray(status, dtype=np.str_)
+    answered, invalid = states != "failed", states == "invalid"
+    gold_seen, predicted_seen = gold[answered], (predicted & ~invalid[:, None])[answered]
+    statistics = label_statistics(gold_seen, predicted_seen, invalid[answered])
+    n, sums = len(statistics), statistics.sum(axis=0)
+    values = {name: float(value) for name, value in summaries(sums, n).items()}
+    labels = _label_reports(sums)
+    intervals = _count_intervals(statistics, bootstrap) if n else {}
+    reasons: dict[str, str] = dict.fromkeys(
+        (name for name, value in values.items() if np.isnan(value)),
+        "no label occurs in gold or prediction" if n else "no document was answered",
+    )
+    if reason := _no_probabilities(probabilities, states):
+        reasons.update(dict.fromkeys(_OF_PROBABILITIES, reason))
+    elif probabilities is not None:
+        ok = states == "ok"
+        more, interval = _probability_metrics(probabilities[ok], gold[ok], multilabel, bootstrap)
+        values, intervals = values | more, intervals | interval
+    values["invalid_rate"] = float(invalid.sum() / n) if n else np.nan
+    values["failed_rate"] = 1 - n / len(states) if len(states) else np.nan
+    seen = None if probabilities is None else probabilities[answered]
+    for metric in extra:
+        value = metric.compute(gold_seen, predicted_seen, seen) if n else None
+        values[metric.name] = np.nan if value is None else float(value)
+    known = {name: None if np.isnan(values.get(name, np.nan)) else values[name] for name in [*BUILTIN, *values]}
+    for name in known:
+        if known[name] is None:
+            reasons.setdefault(name, "not defined on these documents" if n else "no document was answered")
+    counts = {
+        "documents": len(states),
+        "failed": len(states) - n,
+        "invalid": int(invalid.sum()),
+        "labels": gold.shape[1],
+        "labels_with_support": sum(label.f1 is not None for label in labels),
+    }
+    return Report(known, intervals, labels, counts, reasons)
+
+
+def _check(
+    gold: Bools, predicted: Bools, probabilities: Probabilities | None, status: Sequence[str], extra: Sequence[Metric]
+) -> None:
+    shapes = {gold.shape, predicted.shape, gold.shape if probabilities is None else probabilities.shape}
+    if len(shapes) > 1 or len(status) != len(gold):
+        raise ValueError(f"gold, predictions and probabilities must have one shape, got {shapes}, {len(status)} states")
+    if unknown := set(status) - _STATES:
+        raise ValueError(f"unknown states {sorted(unknown)}, expected {sorted(_STATES)}")
+    if taken := [metric.name for metric in extra if metric.name in BUILTIN]:
+        raise PluginError(f"metric {taken[0]!r} is built in; the plugin's must have another name")
+
+
+def _no_probabilities(probabilities: Probabilities | None, states: npt.NDArray[np.str_]) -> str | None:
+    if probabilities is None:
+        return "the method gives no probabilities"
+    return None if (states == "ok").any() else "no document has a valid answer"
+
+
+def _count_intervals(statistics: Bools, bootstrap: Bootstrap) -> dict[str, tuple[float, float]]:
+    drawn = summaries(bootstrap_sums(statistics, bootstrap.resamples, bootstrap.seed), len(statistics))
+    found = {name: percentile_interval(drawn[name]) for name in WITH_INTERVAL if name in drawn}
+    return {name: interval for name, interval in found.items() if interval}
+
+
+def _probability_metrics(
+    probabilities: Probabilities, gold: Bools, multilabel: bool, bootstrap: Bootstrap
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    brier = calibration.brier(probabilities, gold, multilabel)
+    drawn = bootstrap_sums(brier[:, None], bootstrap.resamples, bootstrap.seed)[:, 0] / len(brier)
+    interval = percentile_interval(drawn)
+    values = {
+        "ece": calibration.calibration_error(probabilities, gold, multilabel),
+        "ece_expected": calibration.calibrated_error(probabilities, multilabel, bootstrap.seed),
+        "brier": float(brier.mean()),
+        "nll": float(calibration.negative_log_likelihood(probabilities, gold, multilabel).mean()),
+    }
+    return values, {"brier": interval} if interval else {}
+
+
+def _label_reports(sums: npt.NDArray[np.int_]) -> list[LabelReport]:
+    k = len(sums) // 3
+    reports = []
+    for hits, predicted, gold in zip(*(sums[:-1].reshape(3, k).tolist()), strict=True):
+        if predicted + gold:
+            rates = hits / max(predicted, 1), hits / max(gold, 1), 2 * hits / (predicted + gold)
+            reports.append(LabelReport(*rates, gold, predicted))
+        else:
+            reports.append(LabelReport(None, None, None, 0, 0))
+    return reports
+
+
+def score_metric(name: str, scores: Scores, gold: Bools, multilabel: bool, extra: Sequence[Metric] = ()) -> float:
+    """One number to compare states of one method by, higher is better: for early stopping, never to be reported.
+
+    Single label: decided by argmax. Multi-label: at the one threshold that suits ``scores`` best, as the threshold is
+    tuned after training anyway, and a rare label's probabilities seldom pass 0.5 early on. Metrics where lower is
+    better come negated. What is undefined (F1 where no label occurs) counts as 0.
+
+    Raises:
+        UnknownNameError: a metric that is neither built in nor in ``extra``.
+        UsageError: a metric of probabilities for a method without logits.
+        ModelError: logits that are not finite.
+    """
+    others = {metric.name: metric for metric in extra}
+    if name not in BUILTIN and name not in others:
+        raise UnknownNameError("metric", name, [*BUILTIN, *others])
+    if name in _OF_PROBABILITIES and scores.logits is None:
+        raise UsageError(f"metric {name!r} needs probabilities, which this method does not give; choose f1_macro")
+    probabilities, predicted = _plain_decisions(name, scores, gold, multilabel)
+    report = evaluate(
+        gold, predicted, probabilities, scores.status, extra, multilabel=multilabel, bootstrap=Bootstrap(resamples=0)
+    )
+    lower = name in LOWER_IS_BETTER or (name in others and not others[name].higher_is_better)
+    return (report.values[name] or 0.0) * (-1 if lower else 1)
+
+
+def _plain_decisions(name: str, scores: Scores, gold: Bools, multilabel: bool) -> tuple[Probabilities | None, Bools]:
+    if scores.logits is None:
+        assert scores.predicted is not None  # Scores has one of the two
+        return None, scores.predicted
+    require_finite(scores)
+    probabilities = calibration.probabilities_of(scores.logits, multilabel)
+    if not multilabel:
+        return probabilities, one_hot_of(scores.logits)
+    answered = np.asarray(scores.status) == "ok"
+    threshold = best_threshold(probabilities[answered], gold[answered], name if name in TUNABLE else "f1_macro")
+    return probabilities, probabilities >= threshold
+
+
+def one_hot_of(logits: Probabilities) -> Bools:
+    """The likeliest label of each document as bool [n, k]; the first of equals."""
+    return np.asarray(np.arange(logits.shape[1]) == logits.argmax(axis=1)[:, None])
+
+
+def require_finite(scores: Scores) -> None:
+    """Refuse logits that are NaN or infinite for a document that was answered.
+
+    Raises:
+        ModelError: it says how many documents, and the first row.
+    """
+    if scores.logits is None:
+        return
+    broken = ~np.isfinite(scores.logits).all(axis=1) & (np.asarray(scores.status) == "ok")
+    if broken.any():
+        row = int(broken.argmax())
+        raise ModelError(
+            f"the logits of {int(broken.sum())} of {len(scores)} documents are not finite (first: row {row}), expected "
+            "numbers; the model diverged or its precision is too low: lower the learning rate or --set dtype=float32"
+        )
