@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evalsuite.contracts import Example, MethodSpec, Splits, Task
-from evalsuite.data.text import fingerprint
+from evalsuite.data.splits import fingerprint
 from evalsuite.environment import cache_folder
 from evalsuite.errors import DataError
 from evalsuite.identity import run_id, run_identity

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalsuite.contracts import Scores
-from evalsuite.data.text import text_hash
+from evalsuite.data.splits import text_hash
 from evalsuite.errors import EvalsuiteError
 
 DOCUMENTS = 64

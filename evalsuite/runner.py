@@ -18,7 +18,7 @@ import numpy as np
 from evalsuite.accounting import Accounting
 from evalsuite.config import resolve
 from evalsuite.contracts import Method, Progress, RunContext, Scores
-from evalsuite.data.text import text_hash
+from evalsuite.data.splits import text_hash
 from evalsuite.decision import Decision, DecisionOptions, ValidationParts, fit_decision, split_validation
 from evalsuite.environment import describe_environment, is_main_process
 from evalsuite.errors import UsageError

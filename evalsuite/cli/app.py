@@ -42,9 +42,8 @@ def root(
     """Turn language models into text classifiers, and find out which way is best."""
 
 
-running.register(app)
-listing.register(app)
-inspecting.register(app)
+for group in (running.commands, listing.commands, inspecting.commands):
+    app.add_typer(group)
 
 
 def spell_flags(arguments: Sequence[str]) -> list[str]:

@@ -19,48 +19,50 @@ from evalsuite.spec import RunSpec
 ASSIGNMENTS = typer.Option(None, "--set", help="key=value, for any option of the task; may be repeated.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the inspecting commands."""
+commands = typer.Typer()
 
-    @app.command("validate")
-    def validate_command(
-        task: str = TASK,
-        assignments: list[str] = ASSIGNMENTS,
-        plugin: list[str] = PLUGIN,
-        as_json: bool = typer.Option(False, "--json", help="Print JSON."),
-    ) -> None:
-        """Read a task's data and report what is wrong with it; exit code 4 where a finding is an error."""
-        _validate(registry_for(plugin), task, assignments or [], as_json)
 
-    templates = typer.Typer(help="Look at prompts.", no_args_is_help=True)
-    app.add_typer(templates, name="templates")
+@commands.command("validate")
+def validate_command(
+    task: str = TASK,
+    assignments: list[str] = ASSIGNMENTS,
+    plugin: list[str] = PLUGIN,
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Read a task's data and report what is wrong with it; exit code 4 where a finding is an error."""
+    _validate(registry_for(plugin), task, assignments or [], as_json)
 
-    @templates.command("render")
-    def render(
-        task: str = TASK,
-        template: str = typer.Option("plain", "--template", help="A template set's name."),
-        templates: list[str] = typer.Option(None, "--templates", help="A folder of template sets; may be repeated."),
-        model: str = typer.Option(None, "--model", help="Count tokens with this model's tokenizer."),
-        apply_chat_template: bool = typer.Option(False, "--apply-chat-template", help="Use the model's chat template."),
-        limit: int = typer.Option(3, "--limit", help="Documents to render."),
-        assignments: list[str] = ASSIGNMENTS,
-        plugin: list[str] = PLUGIN,
-        as_json: bool = typer.Option(False, "--json", help="Print JSON."),
-    ) -> None:
-        """Print the exact prompt and answers of the first training documents."""
-        flags = {
-            "task": task,
-            "template": template,
-            "templates": templates or None,
-            "apply_chat_template": apply_chat_template,
-        }
-        registry = registry_for(plugin)
-        rows = _preview(registry, *_resolved(registry, flags, assignments or []), model, limit)
-        if as_json:
-            console.out(json.dumps(rows, ensure_ascii=False))
-            return
-        for row in rows:
-            _print_preview(row)
+
+templates = typer.Typer(help="Look at prompts.", no_args_is_help=True)
+commands.add_typer(templates, name="templates")
+
+
+@templates.command("render")
+def render(
+    task: str = TASK,
+    template: str = typer.Option("plain", "--template", help="A template set's name."),
+    templates: list[str] = typer.Option(None, "--templates", help="A folder of template sets; may be repeated."),
+    model: str = typer.Option(None, "--model", help="Count tokens with this model's tokenizer."),
+    apply_chat_template: bool = typer.Option(False, "--apply-chat-template", help="Use the model's chat template."),
+    limit: int = typer.Option(3, "--limit", help="Documents to render."),
+    assignments: list[str] = ASSIGNMENTS,
+    plugin: list[str] = PLUGIN,
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Print the exact prompt and answers of the first training documents."""
+    flags = {
+        "task": task,
+        "template": template,
+        "templates": templates or None,
+        "apply_chat_template": apply_chat_template,
+    }
+    registry = registry_for(plugin)
+    rows = _preview(registry, *_resolved(registry, flags, assignments or []), model, limit)
+    if as_json:
+        console.out(json.dumps(rows, ensure_ascii=False))
+        return
+    for row in rows:
+        _print_preview(row)
 
 
 def _resolved(registry: Registry, flags: dict[str, Any], assignments: list[str]) -> tuple[RunSpec, Task]:

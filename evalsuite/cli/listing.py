@@ -18,74 +18,78 @@ from evalsuite.registry import Registry
 Rows = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the listing commands."""
+commands = typer.Typer()
 
-    @app.command("ls")
-    def ls(
-        kind: str = typer.Argument(help="tasks, methods, templates, metrics, presets or runs"),
-        plugin: list[str] = PLUGIN,
-        templates: list[str] = typer.Option(None, "--templates", help="A folder of template sets; may be repeated."),
-        output_path: str = typer.Option("runs", "--output-path", help="Folder of the runs to list."),
-        as_json: bool = typer.Option(False, "--json", help="Print JSON."),
-    ) -> None:
-        """List what is there to choose from."""
-        tables: dict[str, Callable[[Registry], Rows]] = {
-            "tasks": _tasks,
-            "methods": _methods,
-            "templates": lambda registry: _templates(registry, templates or []),
-            "metrics": _metrics,
-            "presets": lambda registry: _presets(),
-            "runs": lambda registry: _runs(output_path),
-        }
-        if kind not in tables:
-            raise UnknownNameError("kind", kind, tables)
-        show_table(*tables[kind](registry_for(plugin)), as_json)
 
-    @app.command("show")
-    def show(
-        run: str = typer.Argument(help="A run directory."),
-        as_json: bool = typer.Option(False, "--json", help="Print results.json."),
-    ) -> None:
-        """Show the result of a run."""
-        from evalsuite.cli.summary import print_result
-        from evalsuite.store import open_run
+@commands.command("ls")
+def ls(
+    kind: str = typer.Argument(help="tasks, methods, templates, metrics, presets or runs"),
+    plugin: list[str] = PLUGIN,
+    templates: list[str] = typer.Option(None, "--templates", help="A folder of template sets; may be repeated."),
+    output_path: str = typer.Option("runs", "--output-path", help="Folder of the runs to list."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """List what is there to choose from."""
+    tables: dict[str, Callable[[Registry], Rows]] = {
+        "tasks": _tasks,
+        "methods": _methods,
+        "templates": lambda registry: _templates(registry, templates or []),
+        "metrics": _metrics,
+        "presets": lambda registry: _presets(),
+        "runs": lambda registry: _runs(output_path),
+    }
+    if kind not in tables:
+        raise UnknownNameError("kind", kind, tables)
+    show_table(*tables[kind](registry_for(plugin)), as_json)
 
-        result = open_run(run, verify=True)
-        if as_json:
-            console.out(json.dumps(dict(result.results), ensure_ascii=False))
-        else:
-            print_result(result)
 
-    @app.command("options")
-    def options(
-        task: str = TASK,
-        method: str = typer.Option(None, "--method", help="A method's name."),
-        plugin: list[str] = PLUGIN,
-        as_json: bool = typer.Option(False, "--json", help="Print JSON."),
-    ) -> None:
-        """List every option of a task and a method: type, default, unit, meaning and where the default comes from."""
-        show_table(*_options(registry_for(plugin), task, method), as_json)
+@commands.command("show")
+def show(
+    run: str = typer.Argument(help="A run directory."),
+    as_json: bool = typer.Option(False, "--json", help="Print results.json."),
+) -> None:
+    """Show the result of a run."""
+    from evalsuite.cli.summary import print_result
+    from evalsuite.store import open_run
 
-    @app.command("plugins")
-    def plugins(plugin: list[str] = PLUGIN, as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
-        """List the plugins that were found, and what is wrong with those that could not be loaded."""
-        registry = registry_for(plugin)
-        rows = [(entry.name, entry.origin, entry.problem or "loaded") for entry in registry.plugins]
-        show_table(("plugin", "from", "state"), rows, as_json)
+    result = open_run(run, verify=True)
+    if as_json:
+        console.out(json.dumps(dict(result.results), ensure_ascii=False))
+    else:
+        print_result(result)
 
-    @app.command("env")
-    def env(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
-        """Show versions and machine: what to paste into a bug report."""
-        from evalsuite.environment import cache_folder, describe_environment
 
-        facts = {**describe_environment(), "cache": str(cache_folder())}
-        if as_json:
-            console.out(json.dumps(facts, ensure_ascii=False))
-            return
-        packages = facts.pop("packages")
-        rows = [(name, _text(value)) for name, value in [*facts.items(), *packages.items()]]
-        console.table(("what", "value"), rows)
+@commands.command("options")
+def options(
+    task: str = TASK,
+    method: str = typer.Option(None, "--method", help="A method's name."),
+    plugin: list[str] = PLUGIN,
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """List every option of a task and a method: type, default, unit, meaning and where the default comes from."""
+    show_table(*_options(registry_for(plugin), task, method), as_json)
+
+
+@commands.command("plugins")
+def plugins(plugin: list[str] = PLUGIN, as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
+    """List the plugins that were found, and what is wrong with those that could not be loaded."""
+    registry = registry_for(plugin)
+    rows = [(entry.name, entry.origin, entry.problem or "loaded") for entry in registry.plugins]
+    show_table(("plugin", "from", "state"), rows, as_json)
+
+
+@commands.command("env")
+def env(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
+    """Show versions and machine: what to paste into a bug report."""
+    from evalsuite.environment import cache_folder, describe_environment
+
+    facts = {**describe_environment(), "cache": str(cache_folder())}
+    if as_json:
+        console.out(json.dumps(facts, ensure_ascii=False))
+        return
+    packages = facts.pop("packages")
+    rows = [(name, _text(value)) for name, value in [*facts.items(), *packages.items()]]
+    console.table(("what", "value"), rows)
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], as_json: bool) -> None:

@@ -48,60 +48,62 @@ def model_arguments(text: str | None) -> Iterator[tuple[str, Any]]:
         yield parse_assignment(part)
 
 
-def register(app: typer.Typer) -> None:
-    """Add ``run`` to the command line."""
-    settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+commands = typer.Typer()
 
-    @app.command("run", context_settings=settings)
-    def run(
-        context: typer.Context,
-        task: str = TASK,
-        method: str = typer.Option(None, "--method", help="A method's name."),
-        model: str = typer.Option(None, "--model", help="Hub id, hub id@revision, folder, or 'bundled'."),
-        model_args: str = typer.Option(None, "--model-args", help="Options of the model, k=v,k=v, as in lm-eval."),
-        preset: str = typer.Option(None, "--preset", help="A set of option values: a name or a YAML file."),
-        config: str = typer.Option(None, "--config", help="A YAML file of options, such as a run's config.yaml."),
-        assignments: list[str] = typer.Option(None, "--set", help="key=value, for any option; may be repeated."),
-        template: str = typer.Option(None, "--template", help="A template set's name."),
-        templates: list[str] = typer.Option(None, "--templates", help="A folder of template sets; may be repeated."),
-        apply_chat_template: bool = typer.Option(None, "--apply-chat-template", help="Use the model's chat template."),
-        num_fewshot: int = typer.Option(None, "--num-fewshot", help="Examples in the prompt, from train."),
-        plugin: list[str] = PLUGIN,
-        limit: float = typer.Option(None, "--limit", help="Test documents to score: a count, or a share below 1."),
-        train_limit: int = typer.Option(None, "--train-limit", help="Training documents to use."),
-        seed: int = typer.Option(None, "--seed", help="Seed of everything random."),
-        batch_size: str = typer.Option(None, "--batch-size", help="Documents an optimizer step, or auto."),
-        device: str = typer.Option(None, "--device", help="cpu, cuda, cuda:N or auto."),
-        output_path: str = typer.Option(None, "--output-path", help="Folder for run directories (default: runs)."),
-        overwrite: str = typer.Option(None, "--overwrite", help="never, missing or always (default: missing)."),
-        dry_run: bool = typer.Option(False, "--dry-run", help="Print the resolved request and what it needs; stop."),
-        as_json: bool = typer.Option(False, "--json", help="Print the result as JSON on stdout."),
-    ) -> None:
-        """Train a method on a task, score it on the test split, and keep the result.
 
-        Every option of the method and the task is a flag too: see [bold]evalsuite options --task T --method M[/bold].
-        """
-        flags = {
-            "task": task,
-            "method": method,
-            "model": model,
-            "preset": preset,
-            "template": template,
-            "templates": templates or None,
-            "apply_chat_template": apply_chat_template,
-            "num_fewshot": num_fewshot,
-            "plugins": plugin or None,
-            "limit": limit,
-            "train_limit": train_limit,
-            "seed": seed,
-            "batch_size": batch_size,
-            "device": device,
-            "output_path": output_path,
-            "overwrite": overwrite,
-            **dict(model_arguments(model_args)),
-            **dict(method_flags(context.args)),
-        }
-        _run(flags, assignments or (), config, dry_run, as_json)
+settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@commands.command("run", context_settings=settings)
+def run(
+    context: typer.Context,
+    task: str = TASK,
+    method: str = typer.Option(None, "--method", help="A method's name."),
+    model: str = typer.Option(None, "--model", help="Hub id, hub id@revision, folder, or 'bundled'."),
+    model_args: str = typer.Option(None, "--model-args", help="Options of the model, k=v,k=v, as in lm-eval."),
+    preset: str = typer.Option(None, "--preset", help="A set of option values: a name or a YAML file."),
+    config: str = typer.Option(None, "--config", help="A YAML file of options, such as a run's config.yaml."),
+    assignments: list[str] = typer.Option(None, "--set", help="key=value, for any option; may be repeated."),
+    template: str = typer.Option(None, "--template", help="A template set's name."),
+    templates: list[str] = typer.Option(None, "--templates", help="A folder of template sets; may be repeated."),
+    apply_chat_template: bool = typer.Option(None, "--apply-chat-template", help="Use the model's chat template."),
+    num_fewshot: int = typer.Option(None, "--num-fewshot", help="Examples in the prompt, from train."),
+    plugin: list[str] = PLUGIN,
+    limit: float = typer.Option(None, "--limit", help="Test documents to score: a count, or a share below 1."),
+    train_limit: int = typer.Option(None, "--train-limit", help="Training documents to use."),
+    seed: int = typer.Option(None, "--seed", help="Seed of everything random."),
+    batch_size: str = typer.Option(None, "--batch-size", help="Documents an optimizer step, or auto."),
+    device: str = typer.Option(None, "--device", help="cpu, cuda, cuda:N or auto."),
+    output_path: str = typer.Option(None, "--output-path", help="Folder for run directories (default: runs)."),
+    overwrite: str = typer.Option(None, "--overwrite", help="never, missing or always (default: missing)."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print the resolved request and what it needs; stop."),
+    as_json: bool = typer.Option(False, "--json", help="Print the result as JSON on stdout."),
+) -> None:
+    """Train a method on a task, score it on the test split, and keep the result.
+
+    Every option of the method and the task is a flag too: see [bold]evalsuite options --task T --method M[/bold].
+    """
+    flags = {
+        "task": task,
+        "method": method,
+        "model": model,
+        "preset": preset,
+        "template": template,
+        "templates": templates or None,
+        "apply_chat_template": apply_chat_template,
+        "num_fewshot": num_fewshot,
+        "plugins": plugin or None,
+        "limit": limit,
+        "train_limit": train_limit,
+        "seed": seed,
+        "batch_size": batch_size,
+        "device": device,
+        "output_path": output_path,
+        "overwrite": overwrite,
+        **dict(model_arguments(model_args)),
+        **dict(method_flags(context.args)),
+    }
+    _run(flags, assignments or (), config, dry_run, as_json)
 
 
 def _run(
