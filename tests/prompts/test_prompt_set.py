@@ -100,7 +100,7 @@ def test_a_label_that_begins_another_is_fine() -> None:
 
 def test_a_mistake_in_the_examples_part_is_found_before_any_work(tmp_path: Path) -> None:
     folder = write(tmp_path, prompt="{% for e in examples %}{{ e.anwser }}{% endfor %}{{ text }}", answer="{{ label }}")
-    with pytest.raises(TemplateError, match="mine/prompt.j2, line 1"):
+    with pytest.raises(TemplateError, match=r"mine/prompt\.j2, line 1"):
         load("mine", search=[folder])
 
 

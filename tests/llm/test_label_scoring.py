@@ -1,0 +1,191 @@
+"""Label scoring equals one label at a time, for every family whose masks differ, on prompts longer than the window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from evalsuite.llm import label_scoring
+from evalsuite.llm.backbone import Backbone, attach_lora, base_of, load_causal_lm
+from evalsuite.llm.label_scoring import LabelScorer, answer_sizes
+from evalsuite.llm.options import LoraOptions, ModelOptions
+
+CANDIDATES = [[50, 1], [50, 60, 1], [50, 60, 70, 1], [80, 90, 100, 110, 1], [7, 1]]
+WINDOWED = ["tiny_mistral", "tiny_gemma3", "tiny_qwen"]
+
+
+def load(request: pytest.FixtureRequest, fixture: str, **options: Any) -> Backbone:
+    folder: Path = request.getfixturevalue(fixture)
+    return load_causal_lm(ModelOptions(model=str(folder), **options), "cpu")
+
+
+def prompts_of(*lengths: int) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(3)
+    return [torch.randint(5, 390, (length,), generator=generator).tolist() for length in lengths]
+
+
+def oracle(backbone: Backbone, prompts: list[list[int]], candidates: list[list[int]]) -> np.ndarray:
+    """Full logits of prompt + answer, alone, and nothing clever."""
+    scores = np.zeros((len(prompts), len(candidates)), dtype=np.float32)
+    with torch.no_grad():
+        for row, prompt in enumerate(prompts):
+            for column, answer in enumerate(candidates):
+                logits = backbone.model(input_ids=torch.tensor([prompt + answer])).logits[0].float()
+                logp = torch.log_softmax(logits, dim=-1)
+                for offset, token in enumerate(answer):
+                    scores[row, column] += logp[len(prompt) + offset - 1, token]
+    return scores
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("fixture", ["tiny_llama", *WINDOWED])
+def test_one_pass_equals_one_label_at_a_time(request: pytest.FixtureRequest, fixture: str, attention: str) -> None:
+    backbone = load(request, fixture, attn_implementation=attention)
+    scorer = LabelScorer(backbone, CANDIDATES, max_length=100)
+    assert scorer.way == "one pass", scorer.reason
+    prompts = prompts_of(40, 3, 17, 1)
+    assert np.abs(scorer.score(prompts) - oracle(backbone, prompts, CANDIDATES)).max() < 1e-4
+
+
+@pytest.mark.parametrize("fixture", ["tiny_llama", *WINDOWED, "tiny_hybrid"])
+def test_the_shared_prefix_equals_one_label_at_a_time(request: pytest.FixtureRequest, fixture: str) -> None:
+    backbone = load(request, fixture)
+    scorer = LabelScorer(backbone, CANDIDATES, max_length=100)
+    scorer.way = "shared prefix"
+    prompts = prompts_of(40, 3, 17, 1)
+    assert np.abs(scorer.score(prompts) - oracle(backbone, prompts, CANDIDATES)).max() < 1e-4
+
+
+def test_a_hybrid_model_cannot_branch_and_says_so(request: pytest.FixtureRequest) -> None:
+    backbone = load(request, "tiny_hybrid")
+    scorer = LabelScorer(backbone, CANDIDATES, max_length=100)
+    assert scorer.way == "shared prefix"
+    assert "one pass is refused (ValueError: layers of type linear_attention cannot branch)" in scorer.reason
+    prompts = prompts_of(30, 4)
+    assert np.abs(scorer.score(prompts) - oracle(backbone, prompts, CANDIDATES)).max() < 1e-4
+
+
+@pytest.mark.parametrize("fixture", WINDOWED)
+def test_a_mask_that_forgets_the_window_is_found_at_load(
+    request: pytest.FixtureRequest, fixture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = load(request, fixture)
+    right = label_scoring.branch_masks
+
+    def forgetful(backbone: Backbone, visible: torch.Tensor, positions: torch.Tensor) -> Any:
+        return right(backbone, visible, torch.zeros_like(positions))
+
+    monkeypatch.setattr(label_scoring, "branch_masks", forgetful)
+    scorer = LabelScorer(backbone, CANDIDATES, max_length=100)
+    assert scorer.way == "shared prefix"
+    assert "one pass is off by" in scorer.reason
+
+
+def test_the_plain_way_is_left_when_the_others_fail(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = load(request, "tiny_llama")
+
+    def broken(*arguments: Any) -> Any:
+        raise RuntimeError("no such kernel\nsecond line")
+
+    monkeypatch.setitem(label_scoring.WAYS, "one pass", broken)
+    monkeypatch.setitem(label_scoring.WAYS, "shared prefix", broken)
+    scorer = LabelScorer(backbone, CANDIDATES, max_length=100)
+    assert scorer.way == "plain"
+    assert scorer.reason.startswith("one pass is refused (RuntimeError: no such kernel); shared prefix is refused")
+    prompts = prompts_of(5, 9)
+    assert np.abs(scorer.score(prompts) - oracle(backbone, prompts, CANDIDATES)).max() < 1e-4
+
+
+@pytest.mark.parametrize("four_bit", [False, True])
+def test_a_trained_adapter_is_part_of_the_score(request: pytest.FixtureRequest, four_bit: bool) -> None:
+    backbone = load(request, "tiny_mistral", load_in_4bit=four_bit)
+    scorer = LabelScorer(backbone, CANDIDATES, max_length=100)
+    assert scorer.way == "one pass", scorer.reason
+    prompts = prompts_of(30, 12)
+    before = scorer.score(prompts)
+    attach_lora(backbone, LoraOptions())
+    torch.manual_seed(0)
+    for name, parameter in backbone.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter.data, std=0.2)
+    after = scorer.score(prompts)
+    backbone.model.eval()
+    assert np.abs(after - oracle(backbone, prompts, CANDIDATES)).max() < 1e-4
+    assert np.abs(after - before).max() > 1e-2
+
+
+def test_scores_do_not_depend_on_the_batch(request: pytest.FixtureRequest) -> None:
+    backbone = load(request, "tiny_gemma3")
+    prompts = prompts_of(5, 30, 12, 30, 1)
+    together = LabelScorer(backbone, CANDIDATES, max_length=64, token_budget=10_000).score(prompts)
+    alone = LabelScorer(backbone, CANDIDATES, max_length=64, token_budget=1).score(prompts)
+    assert np.abs(together - alone).max() < 1e-4
+
+
+def test_many_labels_are_scored_in_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = load(request, "tiny_llama")
+    candidates = [[5 + i % 10, 20 + i, 40 + i, 1] for i in range(60)]
+    monkeypatch.setattr(label_scoring, "LOGITS", 400 * 30)
+    scorer = LabelScorer(backbone, candidates, max_length=64)
+    assert len(scorer.trees) > 3
+    prompts = prompts_of(6, 11)
+    assert np.abs(scorer.score(prompts) - oracle(backbone, prompts, candidates)).max() < 1e-4
+    assert max(scorer._costs(prompts, scorer.trees[0])) * 2 > scorer.token_budget, "one prompt a batch"
+
+
+def test_only_the_needed_positions_get_logits(request: pytest.FixtureRequest) -> None:
+    backbone = load(request, "tiny_llama")
+    scorer = LabelScorer(backbone, CANDIDATES, max_length=64)
+    seen: list[int] = []
+    head = base_of(backbone.model).get_output_embeddings()
+    head.register_forward_hook(lambda module, given, made: seen.append(made.shape[1]))
+    scorer.score(prompts_of(40, 30))
+    assert seen == [1 + len(scorer.trees[0].tokens)]
+
+
+def test_training_mode_comes_back_and_no_prompt_is_fine(request: pytest.FixtureRequest) -> None:
+    backbone = load(request, "tiny_llama")
+    scorer = LabelScorer(backbone, CANDIDATES, max_length=64)
+    backbone.model.train()
+    counted: list[int] = []
+    scorer.score(prompts_of(3, 4), counted.append)
+    assert backbone.model.training
+    assert sum(counted) == 2
+    assert scorer.score([]).shape == (0, len(CANDIDATES))
+
+
+def test_soft_capped_logits_are_scored_as_the_model_makes_them(tmp_path: Path) -> None:
+    import tiny_models
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    tokenizer = tiny_models.tiny_tokenizer(bos="<bos>", eos="<eos>", pad="<pad>")
+    config = Gemma2Config(
+        **tiny_models.SHAPE,
+        head_dim=8,
+        sliding_window=8,
+        final_logit_softcapping=2.0,
+        **tiny_models._ids(tokenizer),
+    )
+    folder = tiny_models._write(tmp_path / "gemma2", Gemma2ForCausalLM, config, tokenizer)
+    backbone = load_causal_lm(ModelOptions(model=str(folder)), "cpu")
+    scorer = LabelScorer(backbone, CANDIDATES, max_length=64)
+    assert scorer.way == "one pass", scorer.reason
+    prompts = prompts_of(30, 6)
+    assert np.abs(scorer.score(prompts) - oracle(backbone, prompts, CANDIDATES)).max() < 1e-4
+
+
+def test_normalisation_divides_by_tokens_or_bytes(request: pytest.FixtureRequest) -> None:
+    backbone = load(request, "tiny_llama")
+    assert answer_sizes("none", CANDIDATES, ["a"] * 5) is None
+    assert answer_sizes("token", CANDIDATES, ["a"] * 5) == [2, 3, 4, 5, 2]
+    assert answer_sizes("byte", CANDIDATES[:2], ["a", "é€"]) == [1, 5]
+    prompts = prompts_of(6)
+    raw = LabelScorer(backbone, CANDIDATES, max_length=64).score(prompts)
+    divided = LabelScorer(backbone, CANDIDATES, max_length=64, divisors=[2, 3, 4, 5, 2]).score(prompts)
+    assert np.allclose(divided, raw / np.array([2, 3, 4, 5, 2]), atol=1e-6)
