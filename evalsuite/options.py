@@ -13,6 +13,13 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-def option(default: Any, meaning: str, *, unit: str = "", source: str = "", **bounds: Any) -> Any:
-    """A pydantic field. ``source`` says where the default comes from; ``bounds`` are pydantic's (ge, le, gt, lt)."""
-    return Field(default, description=meaning, json_schema_extra={"unit": unit, "source": source}, **bounds)
+def option(
+    default: Any, meaning: str, *, unit: str = "", source: str = "", identity: bool = True, **bounds: Any
+) -> Any:
+    """A pydantic field.
+
+    ``source`` says where the default comes from. ``identity`` is False for options that cannot change a result, such as
+    the time between checkpoints: runs that differ in them alone are the same run. ``bounds`` are pydantic's (ge, lt).
+    """
+    extra = {"unit": unit, "source": source, "identity": identity}
+    return Field(default, description=meaning, json_schema_extra=extra, **bounds)

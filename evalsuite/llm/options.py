@@ -75,7 +75,9 @@ class TrainingOptions(Options):
     gradient_checkpointing: bool | None = option(
         None, "recompute activations to save memory; unset: on a GPU only", source=QLORA
     )
-    checkpoint_minutes: float = option(10, "time between checkpoints", unit="minutes", gt=0, source=HOUSE)
+    checkpoint_minutes: float = option(
+        10, "time between checkpoints", unit="minutes", gt=0, source=HOUSE, identity=False
+    )
 
     @property
     def documents_per_step(self) -> int:
