@@ -1,0 +1,26 @@
+# Two commands: `make first-run`, then `make test`. Each makes what it needs.
+PYTHON ?= python3
+VENV ?= .venv
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
+
+.PHONY: first-run test clean
+
+first-run: $(VENV)/installed
+	$(VENV)/bin/evalsuite run --task wipo --method instruction
+
+test: $(VENV)/installed-test
+	PATH="$(abspath $(VENV))/bin:$$PATH" tests/run
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $(VENV)/installed $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
