@@ -1,0 +1,177 @@
+"""A folder tree of patent records: which files it has, what each says, and the repair of their text."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evalsuite.data.cache import cached_corpus, source_key
+from evalsuite.data.documents import Corpus, Document, Findings, UniqueIds, note
+from evalsuite.data.patent_xml import FIELDS, PatentRecord, UnreadableRecordError, parse_record
+from evalsuite.errors import DataError
+
+VERSION = 1
+"""Raise it whenever reading changes, so that no cache of the older reading is used."""
+
+TEXT_FIELDS = ("title", "abstract", "claim", "claims", "description")
+"""What a text can be made of; "claim" is the first claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatentFile:
+    """One XML file of the tree. path: below the root, with "/"; modified: nanoseconds since the epoch."""
+
+    path: str
+    size: int
+    modified: int
+
+    @property
+    def split(self) -> str:
+        """ "train" or "test", whichever folder of that name comes first in the path; "" below neither."""
+        folders = (folder.lower() for folder in self.path.split("/")[:-1])
+        return next((folder for folder in folders if folder in ("train", "test")), "")
+
+
+def list_files(root: Path) -> list[PatentFile]:
+    """Every ``*.xml`` below ``root``, sorted by path. Raises ``DataError`` where there is none."""
+    if not root.is_dir():
+        raise DataError(f"no folder {str(root)!r}; expected the root of an XML tree with train/ and test/")
+    files: list[PatentFile] = []
+    pending = [(str(root), "")]
+    while pending:
+        folder, prefix = pending.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name[-4:].lower() == ".xml" and entry.is_file():
+                    status = entry.stat()
+                    files.append(PatentFile(prefix + entry.name, status.st_size, status.st_mtime_ns))
+                elif entry.is_dir():
+                    pending.append((entry.path, f"{prefix}{entry.name}/"))
+    if not files:
+        raise DataError(f"no .xml file below {str(root)!r}; expected an XML tree with train/ and test/")
+    return sorted(files, key=lambda file: file.path)
+
+
+def read_tree(root: Path, fields: Sequence[str], cache: Path) -> Corpus:
+    """The patents below ``root``, from the cache where it has been read before with the same ``fields``.
+
+    A document's labels are its IPC codes as they stand in the file, the main one first ("" where there is none); its
+    text is ``fields`` (of ``TEXT_FIELDS``), one a line; its date, and so its place in time, is in the file's name.
+
+    Findings: the quirks of ``parse_record`` and ``repair``; "unreadable file" and "outside train and test" (both left
+    out, named by path), "malformed code" (the code is ignored), "no main code", "no date", "duplicate id" (renamed).
+
+    Raises:
+        DataError: no such folder, no XML in it, or no record in any file.
+    """
+    files = list_files(root)
+    key = source_key(((file.path, file.size, file.modified) for file in files), VERSION, tuple(fields), str(root))
+    return cached_corpus(cache, key, lambda findings: _documents(root, files, fields, findings))
+
+
+def _documents(root: Path, files: list[PatentFile], fields: Sequence[str], findings: Findings) -> Iterator[Document]:
+    unique_id = UniqueIds(findings)
+    divided = any(file.split for file in files)
+    read = 0
+    for file in files:
+        if divided and not file.split:
+            note(findings, "outside train and test", file.path)
+            continue
+        try:
+            record = parse_record((root / file.path).read_bytes())
+        except (UnreadableRecordError, OSError):
+            note(findings, "unreadable file", file.path)
+            continue
+        read += 1
+        document, quirks = to_document(record, file, fields)
+        identifier = unique_id(document.id, document.split)
+        for quirk in quirks:
+            note(findings, quirk, identifier)
+        yield Document(identifier, document.text, document.labels, document.split, document.date)
+    if not read:
+        raise DataError(f"{root}: no patent record in any of {len(files)} .xml files")
+
+
+_NAME = re.compile(r"(?P<number>[^/_]+)(?:_(?P<day>\d\d)(?P<month>\d\d)(?P<year>\d{4}))?\.xml$", re.IGNORECASE)
+_CODE = re.compile(r"[A-H]\d\d[A-Z](?:\d{3}\d*)?")
+
+
+def to_document(record: PatentRecord, file: PatentFile, fields: Sequence[str]) -> tuple[Document, list[str]]:
+    """A record as a document, and its quirks: the parser's own, and what was repaired in the text and the codes."""
+    quirks = list(record.quirks)
+    codes = [code.strip().upper() for code in (record.main, *record.secondary)]
+    valid = [code if _CODE.fullmatch(code) else "" for code in codes]
+    if any(code and not good for code, good in zip(codes, valid, strict=True)):
+        quirks.append("malformed code")
+    if not valid[0]:
+        quirks.append("no main code")
+    name = _NAME.search(file.path)
+    date = f"{name['year']}-{name['month']}-{name['day']}" if name and name["year"] else ""
+    if not date and (published := re.search(r"(\d{4})(\d\d)(\d\d)$", record.publication)):
+        date = "-".join(published.groups())
+    if not date:
+        quirks.append("no date")
+    parts = [repair(_field(record, field), record, quirks) for field in fields]
+    number = record.number or (name["number"] if name else file.path)
+    labels = (valid[0], *dict.fromkeys(code for code in valid[1:] if code))
+    text = "\n".join(filter(None, parts))
+    return Document(number, text, labels, file.split, date), list(dict.fromkeys(quirks))
+
+
+def _field(record: PatentRecord, field: str) -> str:
+    return first_claim(record.texts.get("claims", "")) if field == "claim" else record.texts.get(field, "")
+
+
+_CLAIM_ONE = re.compile(r"(?:^|\s)1\s?[.)]\s")
+_CLAIM_TWO = re.compile(r"(?<=[a-z)\]][.;])\s*2\s?[.)]\s*(?=[A-Z])|\s2\s?[.)]\s+(?=(?:An?|The)\s)")
+
+
+def first_claim(claims: str) -> str:
+    """Claim 1 of a text of numbered claims, without what introduces it; all of the text where nothing is numbered."""
+    one = _CLAIM_ONE.search(claims[:400])
+    begin = one.end() if one else 0
+    two = _CLAIM_TWO.search(claims, begin)
+    return claims[begin : two.start() if two else len(claims)]
+
+
+_LINE_BREAK = re.compile(r"\S[^\S\n]*\n\s*\S")
+_WINDOWS = re.compile(r"[\x80-\x9f]")
+_GLUED_PLACES = re.compile(
+    r"(?<=[a-z)\]]\.)(?=\d{1,3}\.\s)"  # "the region.2. The method": the end of a claim and the number of the next
+    r"|\b(?:and|or)(?=[a-z]\)\s)"  # "andc) applying"
+    r"|\b(?:about|least|than|between)(?=\d)"  # "about300"
+)
+_GLUED_WORDS = re.compile(r"\b(?:(and|said|wherein|comprising)([a-z]+)|([a-z]{4,})(and|wherein|comprising))\b")
+
+
+def repair(text: str, record: PatentRecord, quirks: list[str]) -> str:
+    """``text`` on one line, with its repairs noted: "line breaks joined", "Windows-1252 characters", "glued words".
+
+    A line break that was lost glues two words. That can be seen, and is undone, at the end of a claim, before an
+    enumerator or a figure, and where one of the words is "and", "said", "wherein" or "comprising" and the other stands
+    by itself elsewhere in the record, while the two together do not. Other words stay as they are.
+    """
+    if _LINE_BREAK.search(text):
+        quirks.append("line breaks joined")
+    if _WINDOWS.search(text):  # labelled ISO-8859-1, where these are control characters nobody writes
+        quirks.append("Windows-1252 characters")
+        text = _WINDOWS.sub(lambda match: match[0].encode("latin-1").decode("cp1252", "replace"), text)
+    separated = _GLUED_PLACES.sub(lambda match: f"{match[0]} ", text)
+    if candidates := set(_GLUED_WORDS.findall(separated)):
+        separated = _separate(separated, candidates, record)
+    if separated != text:
+        quirks.append("glued words")
+    return " ".join(separated.split())
+
+
+def _separate(text: str, candidates: set[tuple[str, str, str, str]], record: PatentRecord) -> str:
+    words = re.findall(r"[a-z]+", " ".join(record.texts[name] for name in FIELDS.values() if name in record.texts))
+    known = set(words)
+    for parts in candidates:
+        first, second = filter(None, parts)
+        if {first, second} <= known | {"and", "said", "wherein", "comprising"} and words.count(first + second) == 1:
+            text = re.sub(rf"\b{first}{second}\b", f"{first} {second}", text)
+    return text
