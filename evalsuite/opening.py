@@ -75,9 +75,13 @@ def read_request(directory: Path) -> Request:
 
 def make_prompts(request: Request, registry: Registry) -> PromptSet | None:
     """The prompt templates of a run, None where its method has no prompt."""
+    needed = "prompts" in registry.method(request.spec.method).needs
+    return bind_prompts(request, registry) if needed else None
+
+
+def bind_prompts(request: Request, registry: Registry) -> PromptSet:
+    """The template set that the request names, bound to its task's labels. Raises: UnknownNameError, TemplateError."""
     spec, facts = request.spec, request.facts
-    if "prompts" not in registry.method(spec.method).needs:
-        return None
     return load_prompts(
         spec.template,
         task=facts.name,

@@ -43,7 +43,9 @@ def render(
     template: str = typer.Option("plain", "--template", help="A template set's name."),
     templates: list[str] = typer.Option(None, "--templates", help="A folder of template sets; may be repeated."),
     model: str = typer.Option(None, "--model", help="Count tokens with this model's tokenizer."),
-    apply_chat_template: bool = typer.Option(False, "--apply-chat-template", help="Use the model's chat template."),
+    apply_chat_template: bool = typer.Option(
+        None, "--apply-chat-template/--no-chat-template", help="Use the model's chat template (default: by its name)."
+    ),
     limit: int = typer.Option(3, "--limit", help="Documents to render."),
     assignments: list[str] = ASSIGNMENTS,
     plugin: list[str] = PLUGIN,
@@ -57,12 +59,11 @@ def render(
         "apply_chat_template": apply_chat_template,
     }
     registry = registry_for(plugin)
-    rows = _preview(registry, *_resolved(registry, flags, assignments or []), model, limit)
+    shown = _preview(registry, *_resolved(registry, flags, assignments or []), model, limit)
     if as_json:
-        console.out(json.dumps(rows, ensure_ascii=False))
-        return
-    for row in rows:
-        _print_preview(row)
+        console.out(json.dumps(shown, ensure_ascii=False))
+    else:
+        _print_preview(shown)
 
 
 def _resolved(registry: Registry, flags: dict[str, Any], assignments: list[str]) -> tuple[RunSpec, Task]:
@@ -98,33 +99,27 @@ def _validate(registry: Registry, name: str, assignments: list[str], as_json: bo
         raise DataError(f"{task.name}: {errors} findings are errors")
 
 
-def _preview(registry: Registry, spec: RunSpec, task: Task, model: str | None, limit: int) -> list[dict[str, Any]]:
-    from pathlib import Path
-
+def _preview(registry: Registry, spec: RunSpec, task: Task, model: str | None, limit: int) -> dict[str, Any]:
+    from evalsuite.opening import Request, TaskFacts, bind_prompts
     from evalsuite.preparation import load_splits
-    from evalsuite.prompts import load_prompts, preview
+    from evalsuite.prompts import preview
 
     splits = load_splits(task, spec)
-    prompts = load_prompts(
-        spec.template,
-        task=task.name,
-        labels=tuple(splits.labels),
-        multilabel=splits.multilabel,
-        descriptions=splits.descriptions,
-        search=[*map(Path, spec.templates), *registry.template_folders],
-        chat=spec.apply_chat_template,
-    )
+    prompts = bind_prompts(Request(spec, TaskFacts.of(task, splits)), registry)
     tokenizer = None
     if model:
-        from evalsuite.llm.backbone import load_tokenizer
-        from evalsuite.llm.options import ModelOptions
+        from evalsuite.llm.source import load_tokenizer
 
-        tokenizer = load_tokenizer(ModelOptions(model=model))
-    return preview(prompts, splits.train, limit, tokenizer)
+        tokenizer = load_tokenizer(model)
+    answers = dict(zip(prompts.labels, prompts.verbalizers, strict=True))
+    return {"template": prompts.name, "answers": answers, "documents": preview(prompts, splits.train, limit, tokenizer)}
 
 
-def _print_preview(row: dict[str, Any]) -> None:
-    counts = f" ({row['prompt_tokens']} tokens)" if row.get("prompt_tokens") is not None else ""
-    console.out(f"--- {row['id']}{counts}")
-    console.out(row["prompt"])
-    console.out(f"--- answers: {json.dumps(row['answers'], ensure_ascii=False)}; gold: {row['gold']!r}")
+def _print_preview(shown: dict[str, Any]) -> None:
+    for row in shown["documents"]:
+        tokens = f" ({row['prompt_tokens']} tokens + {row['answer_tokens']})" if "prompt_tokens" in row else ""
+        console.out(f"=== {row['id']}{tokens}")
+        console.out(f"{row['prompt']}|{row['answer']}|")
+    console.out("=== answers; the bars above mark where the gold answer begins and ends")
+    for label, answer in shown["answers"].items():
+        console.out(f"{label}: {answer}")

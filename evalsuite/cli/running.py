@@ -66,7 +66,9 @@ def run(
     assignments: list[str] = typer.Option(None, "--set", help="key=value, for any option; may be repeated."),
     template: str = typer.Option(None, "--template", help="A template set's name."),
     templates: list[str] = typer.Option(None, "--templates", help="A folder of template sets; may be repeated."),
-    apply_chat_template: bool = typer.Option(None, "--apply-chat-template", help="Use the model's chat template."),
+    apply_chat_template: bool = typer.Option(
+        None, "--apply-chat-template/--no-chat-template", help="Use the model's chat template (default: by its name)."
+    ),
     num_fewshot: int = typer.Option(None, "--num-fewshot", help="Examples in the prompt, from train."),
     plugin: list[str] = PLUGIN,
     limit: float = typer.Option(None, "--limit", help="Test documents to score: a count, or a share below 1."),
