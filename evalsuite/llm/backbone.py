@@ -188,7 +188,7 @@ def _load(
     name, revision = resolve_model(options.model)
     config = read_config(options)
     dtype = compute_dtype(options, device)
-    quantised = options.load_in_4bit if options.load_in_4bit is not None else device.type == "cuda"
+    quantised = wants_4bit(options, device)
     common = {"revision": revision, "trust_remote_code": options.trust_remote_code}
     already = getattr(config, "quantization_config", None) is not None
     with _quiet():
@@ -227,6 +227,11 @@ def compute_dtype(options: ModelOptions, device: torch.device) -> torch.dtype:
         return torch.float32 if options.dtype == "float32" else torch.bfloat16
     native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if native else torch.float32
+
+
+def wants_4bit(options: ModelOptions, device: torch.device) -> bool:
+    """Whether the base is held in 4-bit: as asked, else on a GPU only."""
+    return device.type == "cuda" if options.load_in_4bit is None else options.load_in_4bit
 
 
 def choose_pad_token(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> int:
