@@ -15,8 +15,8 @@ class RunSpec:
     """One run, resolved: every option has its value and ``origins`` says where it came from.
 
     task: a registered name or the path of a declarative task (YAML). limit: test documents to score, a count, or a
-    share where below 1; None for all. apply_chat_template: None for models that are instruct models by their name. train_limit: training documents, a count. Both pick by a hash of the document
-    id, the same for every seed and method.
+    share where below 1; None for all. train_limit: training documents, a count. Both pick by a hash of the document
+    id, the same for every seed and method. apply_chat_template: None for models that are instruct models by their name.
     """
 
     task: str
