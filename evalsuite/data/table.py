@@ -58,7 +58,7 @@ class TableOptions(Options):
     @field_validator("labels", "header", mode="before")
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) and value else value or None
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
     @property
     def text_columns(self) -> list[str]:
