@@ -181,7 +181,7 @@ def notices(prepared: Prepared) -> list[str]:
             "Model: the small one that ships with evalsuite, for a first look; "
             "name another with --model ID or --model PATH."
         )
-    for name, ids in prepared.splits.findings.items():
-        shown = "" if prepared.task.private else f", first: {ids[0]}"
-        lines.append(f"Data: {name}: {len(ids)} documents{shown}.")
+    if findings := prepared.splits.findings:
+        counts = ", ".join(f"{name} {len(ids)}" for name, ids in findings.items())
+        lines.append(f"Data: the reader noticed: {counts}. Row ids: evalsuite validate --task {prepared.spec.task}")
     return lines
