@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_traces_in_the_home_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVALSUITE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("EVALSUITE_PLUGINS", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")
