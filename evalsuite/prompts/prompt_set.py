@@ -78,6 +78,22 @@ class PromptSet:
             return self.verbalizers[label]
         return self.separator.join(self.verbalizers[label] for label in sorted(labels)) or self.none_answer
 
+    def read(self, text: str) -> tuple[int, ...] | None:
+        """The label indices that a written answer names, in label order; None where it is no answer.
+
+        Case, space around and a full stop at the end are forgiven, and so is anything after the first line. Whatever
+        else is not exactly an answer is none: how often that happens is what free decoding measures.
+        """
+        known = {_plain(verbalizer): label for label, verbalizer in enumerate(self.verbalizers)}
+        for candidate in (text.strip(), text.strip().partition("\n")[0]):
+            if self.multilabel and _plain(candidate) == _plain(self.none_answer):
+                return ()
+            parts = candidate.split(self.separator) if self.multilabel else [candidate]
+            labels = [known.get(_plain(part)) for part in parts]
+            if None not in labels:
+                return tuple(sorted({label for label in labels if label is not None}))
+        return None
+
 
 def load_prompts(
     name: str,
@@ -129,6 +145,10 @@ def load_prompts(
 def template_sets(search: Sequence[Path]) -> dict[str, str]:
     """Name of every template set on the search path and built in -> the folder that provides it."""
     return Templates(search).sets()
+
+
+def _plain(text: str) -> str:
+    return text.strip().removesuffix(".").casefold()
 
 
 def _prompt_variables(

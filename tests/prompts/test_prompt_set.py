@@ -128,3 +128,29 @@ def test_template_sets_says_where_each_comes_from(tmp_path: Path) -> None:
     sets = template_sets([folder])
     assert {"plain", "letters", "descriptions", "numbers", "mine"} <= set(sets)
     assert sets["mine"] == str(folder / "mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "multilabel", "labels"),
+    [
+        (" World", False, (0,)),
+        ("sports.\n\nText: something else", False, (1,)),
+        ("World; Sports", False, None),
+        ("Worldwide", False, None),
+        ("", False, None),
+        ("none", False, None),
+        ("Sports; World", True, (0, 1)),
+        ("World; World", True, (0,)),
+        ("World; Weather", True, None),
+        ("None", True, ()),
+        ("World; none", True, None),
+    ],
+)
+def test_reading_a_written_answer(text: str, multilabel: bool, labels: tuple[int, ...] | None) -> None:
+    assert load(multilabel=multilabel).read(text) == labels
+
+
+def test_reading_undoes_answering() -> None:
+    prompts = load(multilabel=True)
+    for labels in [(), (0,), (1, 2), (0, 1, 2)]:
+        assert prompts.read(prompts.answer(labels)) == labels

@@ -1,0 +1,164 @@
+"""Greedy decoding of answers in batches: free, or held to the label set by a grammar of answer tokens.
+
+Shapes: n prompts, b prompts of a batch, v entries of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evalsuite.llm.backbone import Backbone
+from evalsuite.llm.batching import map_batches, pad, to_device
+from evalsuite.llm.logits import evaluation, last_logits, positions_of
+
+# Readings of the tokens so far: (last label written, or -1; tokens of the segment under way).
+State = frozenset[tuple[int, tuple[int, ...]]]
+
+
+class AnswerGrammar:
+    """Which token may follow in an answer: labels in label order, separators between them, the end mark.
+
+    first, later: k segments each, of a label that opens an answer and of one that goes on; none: the answer without a
+    label; end: the end mark (see ``evalsuite.prompts.PromptEncoder``). With one label an answer, ``multilabel`` False.
+    """
+
+    def __init__(
+        self,
+        first: Sequence[Sequence[int]],
+        later: Sequence[Sequence[int]],
+        none: Sequence[int],
+        end: int,
+        multilabel: bool,
+    ) -> None:
+        self.end = end
+        self._first = [tuple(segment) for segment in first]
+        self._later = [tuple(segment) for segment in later] if multilabel else []
+        self._none = tuple(none) if multilabel else None
+        self._options: dict[State, dict[int, State]] = {}
+
+    start: State = frozenset({(-1, ())})
+
+    def options(self, state: State) -> dict[int, State]:
+        """Every token that may follow, with the state after it; the state after the end mark is empty."""
+        if state not in self._options:
+            found: dict[int, set[tuple[int, tuple[int, ...]]]] = {}
+            for last, written in state:
+                self._continue(last, written, found)
+            self._options[state] = {token: frozenset(after) for token, after in found.items()}
+        return self._options[state]
+
+    def read(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """The labels (indices) of a complete answer that the grammar allowed.
+
+        Raises:
+            ValueError: the tokens are no answer.
+        """
+        body = tuple(ids[:-1])
+        if body == self._none:
+            return ()
+        found = self._read(-1, body)
+        if found is None or ids[-1] != self.end:
+            raise ValueError(f"tokens {list(ids)} are no answer")
+        return found
+
+    def _segments(self, last: int) -> list[tuple[int, tuple[int, ...]]]:
+        if last < 0:
+            return list(enumerate(self._first))
+        return [(label, segment) for label, segment in enumerate(self._later) if label > last]
+
+    def _continue(self, last: int, written: tuple[int, ...], found: dict[int, set[Any]]) -> None:
+        at = len(written)
+        segments = self._segments(last)
+        if last < 0 and self._none is not None:
+            segments.append(
+                (len(self._first), self._none)
+            )  # after a label past the last nothing but the end can follow
+        for label, segment in segments:
+            if segment[:at] != written:
+                continue
+            if at < len(segment):
+                found.setdefault(segment[at], set()).add((last, segment[: at + 1]))
+            elif at:
+                found.setdefault(self.end, set())
+                self._continue(label, (), found)
+
+    def _read(self, last: int, body: tuple[int, ...]) -> tuple[int, ...] | None:
+        if not body:
+            return ()
+        for label, segment in self._segments(last):
+            if body[: len(segment)] == segment:
+                rest = self._read(label, body[len(segment) :])
+                if rest is not None:
+                    return (label, *rest)
+        return None
+
+
+def decode(
+    backbone: Backbone,
+    prompts: Sequence[Sequence[int]],
+    end: int,
+    *,
+    max_new_tokens: int,
+    grammar: AnswerGrammar | None = None,
+    token_budget: int = 8192,
+    done: Callable[[int], None] = lambda count: None,
+) -> list[list[int]]:
+    """The likeliest next token again and again, until ``end``: n answers as token ids, end mark included.
+
+    With a ``grammar`` an answer ends by itself, and ``max_new_tokens`` only tells how much memory to expect.
+    """
+
+    def batch(indices: list[int]) -> list[list[int]]:
+        return _decode_batch(backbone, [prompts[index] for index in indices], end, max_new_tokens, grammar)
+
+    lengths = [len(ids) + max_new_tokens for ids in prompts]
+    with evaluation(backbone.model):
+        return map_batches(batch, lengths, token_budget, done)
+
+
+def _decode_batch(
+    backbone: Backbone, prompts: Sequence[Sequence[int]], end: int, max_new_tokens: int, grammar: AnswerGrammar | None
+) -> list[list[int]]:
+    # On the left, so that every prompt's last token is in the last column.
+    padded = to_device(pad(prompts, backbone.tokenizer.pad_token_id, side="left"), backbone.device)
+    ids, mask, cache = padded["input_ids"], padded["attention_mask"], None
+    answers: list[list[int]] = [[] for _ in prompts]
+    states: list[State] = [AnswerGrammar.start for _ in prompts]
+    open_rows = set(range(len(prompts)))
+    while open_rows:
+        logits, cache = last_logits(
+            backbone.model,
+            1,
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions_of(mask)[:, -ids.shape[1] :],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        allowed = [list(grammar.options(state)) or [end] for state in states] if grammar else None
+        chosen = _likeliest(logits[:, -1], allowed)
+        for row in sorted(open_rows):
+            token = chosen[row]
+            answers[row].append(token)
+            states[row] = grammar.options(states[row])[token] if grammar else states[row]
+            if token == end or (grammar is None and len(answers[row]) >= max_new_tokens):
+                open_rows.discard(row)
+        ids = torch.tensor(chosen, device=ids.device)[:, None]
+        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+    return answers
+
+
+def _likeliest(logits: Tensor, allowed: Sequence[Sequence[int]] | None) -> list[int]:
+    """The best token of each row of ``logits`` [b, v], among the allowed ones where they are given."""
+    if allowed is not None:
+        rows = [row for row, tokens in enumerate(allowed) for _ in tokens]
+        columns = [token for tokens in allowed for token in tokens]
+        open_to = torch.zeros_like(logits, dtype=torch.bool)
+        open_to[rows, columns] = True
+        logits = logits.masked_fill(~open_to, -torch.inf)
+    chosen: list[int] = logits.argmax(dim=-1).tolist()
+    return chosen
