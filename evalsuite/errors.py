@@ -39,7 +39,7 @@ class UnknownNameError(UsageError):
     """A name that nobody registered. The message lists the nearest known names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], advice: str = "") -> None:
-        super().__init__(". ".join(filter(None, [f"unknown {kind} {name!r}", nearest(name, known), advice])))
+        super().__init__("; ".join(filter(None, [f"unknown {kind} {name!r}", nearest(name, known), advice])))
 
 
 class OptionError(UsageError):

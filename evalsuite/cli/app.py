@@ -7,14 +7,17 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from typing import Any
 
-import click
 import typer
 
 from evalsuite import __version__
 from evalsuite.cli import console, inspecting, listing, running
 from evalsuite.errors import EvalsuiteError
 from evalsuite.registry import GROUP, VARIABLE, build_registry
+
+# Newer typer carries its own copy of click, older typer imports click: this is the base class of either's errors.
+ClickError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
     name="evalsuite",
@@ -65,11 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app([argument for argument in spell_flags(given) if argument != "--debug"], standalone_mode=False)
     except EvalsuiteError as error:
         _fail(f"{error}", error.exit_code, debug)
-    except click.ClickException as error:
+    except ClickError as error:
         context = getattr(error, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context else ""
         _fail(" ".join(error.format_message().split()) + hint, error.exit_code, debug)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130, debug)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; there is nobody to tell.
