@@ -78,6 +78,9 @@ def hold_out(
         wanted = min(minimum, len(texts) // 2) - sum(text in chosen for text in texts)
         spare = [text for text in texts if text not in chosen]
         chosen.update(spare[: max(0, wanted)])
+    for texts in by_label.values():
+        if all(text in chosen for text in texts):
+            chosen.discard(list(texts)[-1])  # no class loses its last training text
     return {row for row, text in enumerate(hashes) if text in chosen}
 
 

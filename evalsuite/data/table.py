@@ -29,7 +29,7 @@ from evalsuite.contracts import Splits
 from evalsuite.data.documents import SPLIT_NAMES, Corpus, Document, Findings, UniqueIds, build_splits, note
 from evalsuite.data.hub import is_hub_id, read_hub
 from evalsuite.data.readers import Format, Source, find_sources, read_rows
-from evalsuite.errors import DataError, OptionError, nearest
+from evalsuite.errors import DataError
 from evalsuite.options import Options, option
 
 
@@ -58,7 +58,12 @@ class TableOptions(Options):
     @field_validator("labels", "header", mode="before")
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
-        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("labels")
+    @classmethod
+    def _none_if_empty(cls, value: Any) -> Any:
+        return value or None
 
     @property
     def text_columns(self) -> list[str]:
@@ -207,10 +212,3 @@ def _is_missing(value: Any) -> bool:
 def _cell_text(value: Any) -> str:
     """A cell as text; 3.0, which is how tables with gaps store the label 3, is "3"."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def check_choices(name: str, values: list[str], known: list[str]) -> None:
-    """Raises ``OptionError``, with the nearest known value, for the first of ``values`` that is not ``known``."""
-    for value in values:
-        if value not in known:
-            raise OptionError(f"{name}={value!r}: {nearest(value, known)}")
