@@ -118,8 +118,10 @@ def fit_temperature(logits: AnyFloats, gold: Bools, multilabel: bool) -> tuple[f
     found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-5})
     if loss(0.0) - found.fun < 1e-12:
         return 1.0, None
-    if min(found.x - low, high - found.x) < 0.01:
-        return 1.0, f"the temperature ran to {np.exp(found.x):.3g}, the bound of the search"
+    # By the loss, as perfectly separated labels bring it to 0 long before the bound.
+    for bound in (low, high):
+        if loss(bound) - found.fun < 1e-9:
+            return 1.0, f"the temperature ran to {np.exp(bound):g}, the bound of the search"
     return float(np.exp(found.x)), None
 
 

@@ -173,7 +173,8 @@ def _thresholds(
 ) -> tuple[tuple[float, ...], list[str]]:
     if options.threshold == "fixed":
         return (0.5,), []
-    if smallest := min((int(part.sum()) for part in parts if part.sum() < MIN_DOCUMENTS), default=None):
+    smallest = min(int(part.sum()) for part in parts)
+    if smallest < MIN_DOCUMENTS:
         return (0.5,), [
             f"threshold kept at 0.5: {smallest} documents are too few to tune it (at least {MIN_DOCUMENTS})"
         ]

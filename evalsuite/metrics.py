@@ -48,7 +48,7 @@ _STATES = {"ok", "invalid", "failed"}
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How the intervals are drawn."""
+    """How intervals, and the ECE to expect of calibrated probabilities, are drawn; 0 resamples: neither is."""
 
     resamples: int = 9_999
     seed: int = 0
@@ -108,33 +108,25 @@ def evaluate(
     """
     _check(gold, predicted, probabilities, status, extra)
     states = np.asarray(status, dtype=np.str_)
-    answered, invalid = states != "failed", states == "invalid"
+    answered, invalid, ok = states != "failed", states == "invalid", states == "ok"
     gold_seen, predicted_seen = gold[answered], (predicted & ~invalid[:, None])[answered]
     statistics = label_statistics(gold_seen, predicted_seen, invalid[answered])
-    n, sums = len(statistics), statistics.sum(axis=0)
-    values = {name: float(value) for name, value in summaries(sums, n).items()}
-    labels = _label_reports(sums)
-    intervals = _count_intervals(statistics, bootstrap) if n else {}
-    reasons: dict[str, str] = dict.fromkeys(
-        (name for name, value in values.items() if np.isnan(value)),
-        "no label occurs in gold or prediction" if n else "no document was answered",
-    )
-    if reason := _no_probabilities(probabilities, states):
-        reasons.update(dict.fromkeys(_OF_PROBABILITIES, reason))
-    elif probabilities is not None:
-        ok = states == "ok"
-        more, interval = _probability_metrics(probabilities[ok], gold[ok], multilabel, bootstrap)
-        values, intervals = values | more, intervals | interval
-    values["invalid_rate"] = float(invalid.sum() / n) if n else np.nan
-    values["failed_rate"] = 1 - n / len(states) if len(states) else np.nan
-    seen = None if probabilities is None else probabilities[answered]
-    for metric in extra:
-        value = metric.compute(gold_seen, predicted_seen, seen) if n else None
-        values[metric.name] = np.nan if value is None else float(value)
-    known = {name: None if np.isnan(values.get(name, np.nan)) else values[name] for name in [*BUILTIN, *values]}
-    for name in known:
-        if known[name] is None:
-            reasons.setdefault(name, "not defined on these documents" if n else "no document was answered")
+    n, labels = len(statistics), _label_reports(statistics.sum(axis=0))
+
+    values = dict.fromkeys([*BUILTIN, *(metric.name for metric in extra)], np.nan)
+    values |= {name: float(value) for name, value in summaries(statistics.sum(axis=0), n).items()}
+    intervals = _count_intervals(statistics, bootstrap)
+    if probabilities is not None and ok.any():
+        values |= _probability_metrics(probabilities[ok], gold[ok], multilabel, bootstrap)
+        intervals |= _brier_interval(probabilities[ok], gold[ok], multilabel, bootstrap)
+    if len(states):
+        values["failed_rate"] = (len(states) - n) / len(states)
+    if n:
+        values["invalid_rate"] = float(invalid.sum() / n)
+        chances = None if probabilities is None else probabilities[answered]
+        values |= {metric.name: _number(metric.compute(gold_seen, predicted_seen, chances)) for metric in extra}
+
+    missing = [name for name, value in values.items() if np.isnan(value)]
     counts = {
         "documents": len(states),
         "failed": len(states) - n,
@@ -142,7 +134,8 @@ def evaluate(
         "labels": gold.shape[1],
         "labels_with_support": sum(label.f1 is not None for label in labels),
     }
-    return Report(known, intervals, labels, counts, reasons)
+    reasons = {name: _reason(name, probabilities is not None, counts) for name in missing}
+    return Report({**values, **dict.fromkeys(missing)}, intervals, labels, counts, reasons)
 
 
 def _check(
@@ -157,31 +150,48 @@ def _check(
         raise PluginError(f"metric {taken[0]!r} is built in; the plugin's must have another name")
 
 
-def _no_probabilities(probabilities: Probabilities | None, states: npt.NDArray[np.str_]) -> str | None:
-    if probabilities is None:
-        return "the method gives no probabilities"
-    return None if (states == "ok").any() else "no document has a valid answer"
+def _number(value: float | None) -> float:
+    return np.nan if value is None else float(value)
+
+
+def _reason(name: str, has_probabilities: bool, counts: Mapping[str, int]) -> str:
+    """Why a metric is null."""
+    if counts["documents"] == counts["failed"]:
+        return "no document was answered"
+    if name in _OF_PROBABILITIES:
+        return "not computed for these documents" if has_probabilities else "the method gives no probabilities"
+    return "no label occurs in gold or prediction" if name in BUILTIN else "the metric gave no number"
 
 
 def _count_intervals(statistics: Bools, bootstrap: Bootstrap) -> dict[str, tuple[float, float]]:
+    if not len(statistics):
+        return {}
     drawn = summaries(bootstrap_sums(statistics, bootstrap.resamples, bootstrap.seed), len(statistics))
     found = {name: percentile_interval(drawn[name]) for name in WITH_INTERVAL if name in drawn}
     return {name: interval for name, interval in found.items() if interval}
 
 
+def _brier_interval(
+    probabilities: Probabilities, gold: Bools, multilabel: bool, bootstrap: Bootstrap
+) -> dict[str, tuple[float, float]]:
+    scores = calibration.brier(probabilities, gold, multilabel)
+    drawn = bootstrap_sums(scores[:, None], bootstrap.resamples, bootstrap.seed)[:, 0] / len(scores)
+    interval = percentile_interval(drawn)
+    return {"brier": interval} if interval else {}
+
+
 def _probability_metrics(
     probabilities: Probabilities, gold: Bools, multilabel: bool, bootstrap: Bootstrap
-) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    brier = calibration.brier(probabilities, gold, multilabel)
-    drawn = bootstrap_sums(brier[:, None], bootstrap.resamples, bootstrap.seed)[:, 0] / len(brier)
-    interval = percentile_interval(drawn)
-    values = {
+) -> dict[str, float]:
+    expected = (
+        calibration.calibrated_error(probabilities, multilabel, bootstrap.seed) if bootstrap.resamples else np.nan
+    )
+    return {
         "ece": calibration.calibration_error(probabilities, gold, multilabel),
-        "ece_expected": calibration.calibrated_error(probabilities, multilabel, bootstrap.seed),
-        "brier": float(brier.mean()),
+        "ece_expected": expected,
+        "brier": float(calibration.brier(probabilities, gold, multilabel).mean()),
         "nll": float(calibration.negative_log_likelihood(probabilities, gold, multilabel).mean()),
     }
-    return values, {"brier": interval} if interval else {}
 
 
 def _label_reports(sums: npt.NDArray[np.int_]) -> list[LabelReport]:
@@ -214,9 +224,8 @@ def score_metric(name: str, scores: Scores, gold: Bools, multilabel: bool, extra
     if name in _OF_PROBABILITIES and scores.logits is None:
         raise UsageError(f"metric {name!r} needs probabilities, which this method does not give; choose f1_macro")
     probabilities, predicted = _plain_decisions(name, scores, gold, multilabel)
-    report = evaluate(
-        gold, predicted, probabilities, scores.status, extra, multilabel=multilabel, bootstrap=Bootstrap(resamples=0)
-    )
+    quick = Bootstrap(resamples=0)
+    report = evaluate(gold, predicted, probabilities, scores.status, extra, multilabel=multilabel, bootstrap=quick)
     lower = name in LOWER_IS_BETTER or (name in others and not others[name].higher_is_better)
     return (report.values[name] or 0.0) * (-1 if lower else 1)
 
@@ -226,11 +235,11 @@ def _plain_decisions(name: str, scores: Scores, gold: Bools, multilabel: bool) -
         assert scores.predicted is not None  # Scores has one of the two
         return None, scores.predicted
     require_finite(scores)
-    probabilities = calibration.probabilities_of(scores.logits, multilabel)
+    ok = np.asarray(scores.status) == "ok"
+    probabilities = calibration.probabilities_of(np.where(ok[:, None], scores.logits, 0), multilabel)
     if not multilabel:
         return probabilities, one_hot_of(scores.logits)
-    answered = np.asarray(scores.status) == "ok"
-    threshold = best_threshold(probabilities[answered], gold[answered], name if name in TUNABLE else "f1_macro")
+    threshold = best_threshold(probabilities[ok], gold[ok], name if name in TUNABLE else "f1_macro")
     return probabilities, probabilities >= threshold
 
 

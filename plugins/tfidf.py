@@ -130,7 +130,7 @@ def load(directory: Path, config: TfidfOptions, ctx: RunContext) -> Tfidf:
     method = Tfidf(config, ctx)
     try:
         words = json.loads((directory / VOCABULARY).read_text(encoding="utf-8"))
-        with np.load(directory / WEIGHTS, allow_pickle=False) as arrays:
+        with (directory / WEIGHTS).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             method.weights, method.bias = arrays["weights"], arrays["bias"]
             method.vectorizer = make_vectorizer(config, words)
             method.vectorizer.idf_ = arrays["idf"]
