@@ -7,22 +7,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from evalsuite.contracts import MethodSpec, Task
 from evalsuite.decision import DecisionOptions
 from evalsuite.errors import OptionError, UnknownNameError, UsageError
 from evalsuite.registry import Registry
-from evalsuite.spec import Overwrite, RunSpec
+from evalsuite.spec import RunSpec
 
 # Fields of a RunSpec that a person sets by their own flag or by their own key in a file.
 RUN_FIELDS = tuple(
     f.name for f in fields(RunSpec) if f.name not in ("task_options", "method_options", "decision_options", "origins")
 )
 GROUPS = ("task", "method", "decision")
+LARGEST_SEED = 2**32 - 1  # numpy takes no larger one
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,9 @@ def resolve(
     task, method = find_task(registry, str(chosen["task"])), registry.method(str(chosen["method"]))
     schemas = {"task": task.config, "method": method.config, "decision": DecisionOptions}
     placed = [_place(layer, schemas) for layer in layers]
-    model = _first_option(placed, "model") if "model" in method.config.model_fields else None
-    preset = chosen["preset"] or ("bundled" if model == "bundled" else None)
+    preset = chosen["preset"] or ("bundled" if _chosen_model(placed, method) == "bundled" else None)
     if preset:
-        placed.append(_place(Layer(f"preset {preset}", preset_table(preset).get(method.name) or {}), schemas))
+        placed.append(_place(Layer(f"preset {preset}", _preset_options(str(preset), method.name)), schemas))
     return _merge(placed, schemas, preset), task, method
 
 
@@ -139,6 +139,13 @@ def preset_table(name: str) -> dict[str, Any]:
     return table
 
 
+def _preset_options(name: str, method: str) -> dict[str, Any]:
+    options = preset_table(name).get(method) or {}
+    if not isinstance(options, dict):
+        raise UsageError(f"preset {name}: {method!r} holds {type(options).__name__}, expected option names and values")
+    return dict(_flatten(options))
+
+
 def _flatten(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in data.items():
         if key == "origins":
@@ -180,9 +187,10 @@ def _only_group(key: str, known: Mapping[str, set[str]], origin: str) -> str:
     return owners[0]
 
 
-def _first_option(placed: Iterable[_Placed], name: str) -> Any:
-    values = (layer[("method", name)] for _, layer in placed if ("method", name) in layer)
-    return next(values, "bundled")
+def _chosen_model(placed: Iterable[_Placed], method: MethodSpec) -> Any:
+    if (field := method.config.model_fields.get("model")) is None:
+        return None
+    return next((layer["method", "model"] for _, layer in placed if ("method", "model") in layer), field.default)
 
 
 def _merge(placed: list[_Placed], schemas: Mapping[str, type[BaseModel] | None], preset: str | None) -> RunSpec:
@@ -199,13 +207,11 @@ def _merge(placed: list[_Placed], schemas: Mapping[str, type[BaseModel] | None],
     }
     run = {name: value for (owner, name), value in values.items() if owner == "run"}
     run["preset"] = preset
-    return RunSpec(
-        **_check_run_fields(run),
-        task_options=options["task"],
-        method_options=options["method"],
-        decision_options=options["decision"],
-        origins={f"{owner}.{name}".removeprefix("run."): origin for (owner, name), origin in sorted(origins.items())},
-    )
+    run |= {f"{group}_options": values for group, values in options.items()}
+    run["origins"] = {
+        f"{owner}.{name}".removeprefix("run."): origin for (owner, name), origin in sorted(origins.items())
+    }
+    return _checked(run, origins)
 
 
 def validate_options(
@@ -220,35 +226,33 @@ def validate_options(
     try:
         return schema.model_validate(dict(values)).model_dump(mode="json")
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
-        origin = (origins or {}).get((group, name), "")
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        what = f"{group} option {name!r}" if name else f"{group} options"
-        raise OptionError(
-            f"{what}: {first['input']!r} does not fit: {first['msg'].lower()}"
-            + (f", given by {origin}" if origin else "")
-            + more
-            + "; see: evalsuite options --task T --method M"
-        ) from None
+        raise _option_error(error, group, origins or {}) from None
 
 
-def _check_run_fields(run: dict[str, Any]) -> dict[str, Any]:
-    checks = {"seed": int, "num_fewshot": int, "train_limit": int, "limit": float}
-    for name, kind in checks.items():
-        if (value := run.get(name)) is None:
-            continue
-        try:
-            run[name] = kind(value)
-        except (TypeError, ValueError):
-            raise OptionError(f"--{name} {value!r} is not a number") from None
-        if run[name] < 0 or (name in ("limit", "train_limit") and run[name] == 0):
-            raise OptionError(f"--{name} {value!r} must be positive")
-    if run.get("limit") is not None and run["limit"] > 1 and run["limit"] != int(run["limit"]):
-        raise OptionError(f"--limit {run['limit']!r} must be a whole number of documents, or a share of at most 1")
-    if run.get("overwrite", "missing") not in get_args(Overwrite):
-        raise OptionError(f"--overwrite {run['overwrite']!r} must be one of {', '.join(get_args(Overwrite))}")
-    for name in ("templates", "plugins"):
-        if name in run:
-            run[name] = tuple(str(value) for value in ([run[name]] if isinstance(run[name], str) else run[name]))
-    return run
+def _option_error(error: ValidationError, group: str, origins: Mapping[tuple[str, str], str]) -> OptionError:
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    what = f"--{name}" if group == "run" else f"{group} option {name!r}" if name else f"{group} options"
+    origin = f", given by {origins[group, name]}" if (group, name) in origins else ""
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    advice = "run --help" if group == "run" else "options --task T --method M"
+    reason = first["msg"][:1].lower() + first["msg"][1:]
+    return OptionError(f"{what}: {first['input']!r} does not fit: {reason}{origin}{more}; see: evalsuite {advice}")
+
+
+def _checked(run: Mapping[str, Any], origins: Mapping[tuple[str, str], str]) -> RunSpec:
+    lists = {name: [value] for name in ("templates", "plugins") if isinstance(value := run.get(name), str)}
+    try:
+        spec = TypeAdapter(RunSpec).validate_python({**run, **lists})
+    except ValidationError as error:
+        raise _option_error(error, "run", origins) from None
+    limit = spec.limit
+    if limit is not None and not (0 < limit < 1 or (limit > 0 and limit.is_integer())):
+        raise OptionError(f"--limit {limit:g} must be a whole number of documents, or a share below 1")
+    if spec.train_limit is not None and spec.train_limit < 1:
+        raise OptionError(f"--train-limit {spec.train_limit} must be at least 1 document")
+    if not 0 <= spec.seed <= LARGEST_SEED:
+        raise OptionError(f"--seed {spec.seed} must be from 0 to {LARGEST_SEED}")
+    if spec.num_fewshot < 0:
+        raise OptionError(f"--num-fewshot {spec.num_fewshot} must be 0 or more examples")
+    return spec

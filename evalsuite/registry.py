@@ -111,7 +111,7 @@ class Registry:
         except Exception as error:  # noqa: BLE001 - a plugin may fail in any way, and must not take the others with it
             if self.manager.has_plugin(name):
                 self.manager.unregister(name=name)
-            self.plugins.append(Plugin(name, origin, f"{type(error).__name__}: {error}".splitlines()[0]))
+            self.plugins.append(Plugin(name, origin, _summary(error)))
         else:
             self.plugins.append(Plugin(name, origin))
 
@@ -145,9 +145,24 @@ class Registry:
             table[entry.name] = entry
         self.template_folders.extend(folders)
 
+    def notify(self, hook: str, **arguments: Any) -> list[Plugin]:
+        """Call ``hook`` plugin by plugin; one that fails does not keep the others from it. Gives those that failed."""
+        failed = []
+        for name, plugin in self.manager.list_name_plugin():
+            others = [other for other in self.manager.get_plugins() if other is not plugin]
+            try:
+                self.manager.subset_hook_caller(hook, others)(**arguments)
+            except Exception as error:  # noqa: BLE001 - as in load: a plugin may fail in any way
+                failed.append(Plugin(name, hook, _summary(error)))
+        return failed
+
     def owner(self, kind: str, name: str) -> str:
         """The plugin that registered ``name``."""
         return self._owners[kind, name]
+
+
+def _summary(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _checked(entry: Any, expected: type[Any]) -> Any:
@@ -175,7 +190,9 @@ def build_registry(paths: Iterable[str | Path] = ()) -> Registry:
     variable = [path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
     for origin, path in [*((VARIABLE, path) for path in variable), *(("--plugin", path) for path in paths)]:
         for file in _python_files(Path(path)):
-            registry.load(str(file), origin, lambda file=file: _import_file(file))  # type: ignore[misc]
+            # The same file by both ways is one plugin: a rerun's config.yaml names what the variable may name too.
+            if str(file) not in {plugin.name for plugin in registry.plugins}:
+                registry.load(str(file), origin, lambda file=file: _import_file(file))  # type: ignore[misc]
     return registry
 
 

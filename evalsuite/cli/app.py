@@ -22,7 +22,6 @@ ClickError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__nam
 app = typer.Typer(
     name="evalsuite",
     help="Turn language models into text classifiers, and find out which way is best.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -64,14 +63,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     try:
         if entry_points(group=GROUP) or os.environ.get(VARIABLE):
-            build_registry().manager.hook.evalsuite_register_commands(app=app)
-        app([argument for argument in spell_flags(given) if argument != "--debug"], standalone_mode=False)
+            for failed in build_registry().notify("evalsuite_register_commands", app=app):
+                console.note(f"warning: plugin {failed.name}: its commands are left out: {failed.problem}")
+        code = app(
+            [argument for argument in spell_flags(given) if argument != "--debug"] or ["--help"], standalone_mode=False
+        )
+        # Here and not when Python ends, so that a reader who has gone is noticed below.
+        sys.stdout.flush()
+        if code:
+            sys.exit(code)
     except EvalsuiteError as error:
         _fail(f"{error}", error.exit_code, debug)
     except ClickError as error:
         context = getattr(error, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context else ""
-        _fail(" ".join(error.format_message().split()) + hint, error.exit_code, debug)
+        _fail(" ".join(error.format_message().split()).rstrip(".") + hint, error.exit_code, debug)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130, debug)
     except BrokenPipeError:

@@ -33,7 +33,7 @@ def validate_command(
     _validate(registry_for(plugin), task, assignments or [], as_json)
 
 
-templates = typer.Typer(help="Look at prompts.", no_args_is_help=True)
+templates = typer.Typer(help="Look at prompts.")
 commands.add_typer(templates, name="templates")
 
 
