@@ -1,7 +1,7 @@
 """The embedding method: a linear head on a decoder's pooled hidden state, the decoder adapted by LoRA.
 
 One of the two ways that arXiv 2512.12677 compares. ``pooling="last"`` reads the last token's state and is the portable
-form: plain transformers (AutoModelForSequenceClassification) with peft loads it. ``pooling="mean"`` averages all tokens.
+form: plain transformers (AutoModelForSequenceClassification) with peft loads it; ``pooling="mean"`` averages tokens.
 Single-label tasks train with cross-entropy, multi-label ones with binary cross-entropy a label.
 
 Shapes: n documents, b documents of a batch, k labels.

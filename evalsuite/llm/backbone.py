@@ -7,6 +7,7 @@ float32 and never quantised, 4-bit weights stay in place on the CPU, and weights
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -126,11 +127,13 @@ def save_adapter(backbone: Backbone, directory: Path, leave_out: Sequence[str] =
     }
     save_file(tensors, directory / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     config = backbone.model.peft_config["default"]
-    training_only = config.inference_mode, config.modules_to_save
-    config.inference_mode = True
-    config.modules_to_save = [name for name in config.modules_to_save or () if name not in leave_out] or None
-    config.save_pretrained(directory)
-    config.inference_mode, config.modules_to_save = training_only
+    saved = copy.copy(config)
+    saved.inference_mode = True
+    if leave_out:
+        # as a classifier's adapter, peft would look for the head in it
+        saved.task_type = None
+        saved.modules_to_save = [name for name in config.modules_to_save or () if name not in leave_out] or None
+    saved.save_pretrained(directory)
     backbone.tokenizer.save_pretrained(directory)
 
 

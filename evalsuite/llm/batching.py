@@ -46,6 +46,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length:
     room = max_length - len(before) - len(after)
     if room < 1:
         raise ModelError(f"max_length {max_length} leaves no token for the text; give at least {max_length - room + 1}")
+    if not texts:
+        return Encoded([], 0.0)
     # verbose=False: a document longer than the model's window is cut here, no warning is due
     plain = tokenizer(
         list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
@@ -54,7 +56,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length:
     lone = [tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.pad_token_id]
     return Encoded(
         ids=[[*before, *ids, *after] or lone for ids in cut],
-        truncated=sum(len(ids) > room for ids in plain) / max(1, len(plain)),
+        truncated=sum(len(ids) > room for ids in plain) / len(plain),
     )
 
 

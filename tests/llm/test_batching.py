@@ -1,0 +1,106 @@
+"""Tokenising, padding, steps and micro-batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from evalsuite.errors import ModelError
+from evalsuite.llm.backbone import choose_pad_token
+from evalsuite.llm.batching import encode, map_batches, micro_batches, pad, steps_of_epoch
+
+MODELS = ("tiny_llama", "tiny_gemma3", "tiny_qwen")
+TEXTS = ["", "short", "a much longer document about the treatment of water " * 5]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_encode_cuts_as_the_tokenizer_does(name: str, side: str, request: pytest.FixtureRequest) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue(name), truncation_side=side)
+    choose_pad_token(tokenizer, 400)
+    encoded = encode(tokenizer, TEXTS[1:], 20, side)
+    assert encoded.ids == tokenizer(TEXTS[1:], truncation=True, max_length=20)["input_ids"]
+    assert encoded.lengths[-1] == 20
+    assert encoded.truncated == 0.5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_empty_text_is_one_token(name: str, request: pytest.FixtureRequest) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue(name))
+    choose_pad_token(tokenizer, 400)
+    assert encode(tokenizer, TEXTS, 20).lengths[0] == 1
+
+
+def test_marks_written_in_a_document_stay_text(tiny_qwen: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_qwen)
+    text = f"ends with {tokenizer.eos_token}"
+    (ids,) = encode(tokenizer, [text], 64).ids
+    assert tokenizer.pad_token_id not in ids
+    assert tokenizer.decode(ids) == text
+
+
+def test_no_room_for_the_text_is_an_error(tiny_llama: Path) -> None:
+    with pytest.raises(ModelError, match="max_length 1 leaves no token for the text; give at least 2"):
+        encode(AutoTokenizer.from_pretrained(tiny_llama), ["text"], 1)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_pad(side: str) -> None:
+    batch = pad([[5], [6, 7, 8]], pad_id=0, side=side)
+    expected = [[5, 0, 0], [6, 7, 8]] if side == "right" else [[0, 0, 5], [6, 7, 8]]
+    assert batch["input_ids"].tolist() == expected
+    assert batch["attention_mask"].tolist() == [[int(token != 0) for token in row] for row in expected]
+
+
+def test_an_epoch_has_every_document_once_in_full_steps() -> None:
+    lengths = [1 + index % 7 for index in range(1003)]
+    steps = steps_of_epoch(lengths, 8, seed=1, epoch=0)
+    assert sorted(index for step in steps for index in step) == list(range(1003))
+    assert sorted(len(step) for step in steps) == [3] + [8] * 125
+    assert steps == steps_of_epoch(lengths, 8, seed=1, epoch=0)
+    assert steps != steps_of_epoch(lengths, 8, seed=1, epoch=1)
+    assert steps != steps_of_epoch(lengths, 8, seed=2, epoch=0)
+
+
+def test_length_buckets_save_padding() -> None:
+    lengths = [30 if index % 2 else 300 for index in range(512)]
+    padded = sum(len(step) * max(lengths[i] for i in step) for step in steps_of_epoch(lengths, 16, seed=0, epoch=0))
+    assert padded < 1.1 * sum(lengths)
+
+
+def test_micro_batches_keep_the_budget_and_every_document() -> None:
+    lengths = [3, 9, 50, 9, 2, 7]
+    batches = micro_batches(range(6), lengths, budget=20)
+    assert sorted(index for batch in batches for index in batch) == list(range(6))
+    assert [2] in batches, "a document longer than the budget goes alone"
+    assert all(len(batch) * max(lengths[i] for i in batch) <= 20 for batch in batches if len(batch) > 1)
+
+
+def test_map_batches_keeps_the_order_and_halves_on_no_memory() -> None:
+    lengths = [4, 1, 3, 4, 2, 4, 1, 1]
+    sizes, counted = [], []
+
+    def function(rows: list[int]) -> list[int]:
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError
+        sizes.append(len(rows))
+        return [10 * row for row in rows]
+
+    assert map_batches(function, lengths, 1000, counted.append) == [10 * row for row in range(8)]
+    assert max(sizes) <= 2
+    assert sum(counted) == 8
+
+
+def test_map_batches_without_memory_for_one_document() -> None:
+    def function(rows: list[int]) -> list[int]:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(ModelError, match="no memory for one document of 9 tokens"):
+        map_batches(function, [9, 2], 100)
+
+
+def test_map_batches_of_nothing() -> None:
+    assert map_batches(lambda rows: rows, [], 100) == []
