@@ -7,9 +7,9 @@ with ``level`` and ``top``, or exactly with ``label_map``.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,15 +91,15 @@ def load(options: WipoOptions, cache: Path) -> Splits:
         prefixes = {code: code for code in frequent_classes(corpus, LEVELS[options.level], options.top)}
     labels = list(dict.fromkeys(prefixes.values()))
     gold = _gold(corpus, prefixes, labels, options)
-    splits = build_splits(
+    return build_splits(
         corpus,
         labels,
         gold,
         multilabel=options.multilabel,
         validation=options.validation,
         descriptions={label: describe(label) for label in labels if prefixes.get(label) == label},
+        synthetic=not options.data,
     )
-    return replace(splits, synthetic=not options.data)
 
 
 def frequent_classes(corpus: Corpus, length: int, top: int) -> list[str]:
@@ -108,18 +108,12 @@ def frequent_classes(corpus: Corpus, length: int, top: int) -> list[str]:
     A class is a code cut to ``length`` characters, and counts once a document, main or secondary. Ties go to the code
     that sorts first. A corpus without folders for its splits is counted whole.
     """
-    counts = Counter(
-        code
-        for codes, split in zip(corpus.labels, corpus.splits, strict=True)
-        if split in ("train", "")
-        for code in _cut(codes, length)
-    )
+    counts: Counter[str] = Counter()
+    for codes, split in zip(corpus.labels, corpus.splits, strict=True):
+        if split != "test":
+            counts.update({code[:length] for code in codes if len(code) >= length})
     ranked = sorted(counts, key=lambda code: (-counts[code], code))
     return sorted(ranked[:top] if top else ranked)
-
-
-def _cut(codes: Iterable[str], length: int) -> set[str]:
-    return {code[:length] for code in codes if len(code) >= length}
 
 
 def _gold(
@@ -128,17 +122,19 @@ def _gold(
     """Label indices of every document; None for the ones left out."""
     index = {label: position for position, label in enumerate(labels)}
     lengths = sorted({len(prefix) for prefix in prefixes}, reverse=True)
+
+    @functools.cache
+    def label_of(code: str) -> int | None:
+        # The longest prefix that the scheme knows decides what a code stands for.
+        return next((index[prefixes[code[:length]]] for length in lengths if code[:length] in prefixes), None)
+
     gold: list[tuple[int, ...] | None] = []
     for codes, split, identifier in zip(corpus.labels, corpus.splits, corpus.ids, strict=True):
-        # The longest prefix that the scheme knows decides what a code stands for.
-        matches = (
-            next((prefixes[code[:length]] for length in lengths if code[:length] in prefixes), None)
-            for code in (codes if options.multilabel else codes[:1])
-        )
-        found = tuple(sorted({index[label] for label in matches if label is not None}))
-        if not found:
+        found = {label_of(code) for code in (codes if options.multilabel else codes[:1])}
+        matched = tuple(sorted(label for label in found if label is not None))
+        if not matched:
             note(corpus.findings, f"no class among the chosen ({split or 'all'})", identifier)
-        gold.append(found if found or options.unmatched == "empty" else None)
+        gold.append(matched if matched or options.unmatched == "empty" else None)
     if not any(gold):
         raise DataError(f"no document has a code among {', '.join(list(prefixes)[:8])}; check label_map, level and top")
     return gold

@@ -43,10 +43,9 @@ class ArrowTexts(Sequence[str]):
 
 def source_key(files: Iterable[tuple[str, int, int]], *options: object) -> str:
     """A name for what is parsed: (path, bytes, modification time in ns) of every file, and whatever changes parsing."""
-    digest = hashlib.blake2b(repr(options).encode(), digest_size=16)
-    for file in files:
-        digest.update(repr(file).encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+    lines = [f"{path}\0{size}\0{modified}" for path, size, modified in files]
+    described = "\n".join([repr(options), *lines]).encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(described, digest_size=16).hexdigest()
 
 
 def cached_corpus(cache: Path, key: str, read: Callable[[Findings], Iterable[Document]]) -> Corpus:

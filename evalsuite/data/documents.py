@@ -124,6 +124,7 @@ def build_splits(
     multilabel: bool,
     validation: SplitRule = "hash",
     descriptions: Mapping[str, str] | None = None,
+    synthetic: bool = False,
 ) -> Splits:
     """The splits of a corpus whose documents have the label indices ``gold`` (None: left out, and said in findings).
 
@@ -146,6 +147,7 @@ def build_splits(
         multilabel=multilabel,
         descriptions={name: text for name, text in (descriptions or {}).items() if name in set(labels)},
         findings=corpus.findings,
+        synthetic=synthetic,
     )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from evalsuite.data.cache import cached_corpus, source_key
 from evalsuite.data.documents import Corpus, Document, Findings, UniqueIds, note
-from evalsuite.data.patent_xml import FIELDS, PatentRecord, UnreadableRecordError, parse_record
+from evalsuite.data.patent_xml import PatentRecord, UnreadableRecordError, parse_record
 from evalsuite.errors import DataError
 
 VERSION = 1
@@ -20,8 +20,7 @@ TEXT_FIELDS = ("title", "abstract", "claim", "claims", "description")
 """What a text can be made of; "claim" is the first claim."""
 
 
-@dataclass(frozen=True, slots=True)
-class PatentFile:
+class PatentFile(NamedTuple):
     """One XML file of the tree. path: below the root, with "/"; modified: nanoseconds since the epoch."""
 
     path: str
@@ -40,19 +39,20 @@ def list_files(root: Path) -> list[PatentFile]:
     if not root.is_dir():
         raise DataError(f"no folder {str(root)!r}; expected the root of an XML tree with train/ and test/")
     files: list[PatentFile] = []
-    pending = [(str(root), "")]
+    pending = [""]
     while pending:
-        folder, prefix = pending.pop()
-        with os.scandir(folder) as entries:
+        prefix = pending.pop()
+        with os.scandir(f"{root}/{prefix}") as entries:
             for entry in entries:
-                if entry.name[-4:].lower() == ".xml" and entry.is_file():
+                name = entry.name
+                if entry.is_dir():
+                    pending.append(f"{prefix}{name}/")
+                elif name.endswith((".xml", ".XML")):
                     status = entry.stat()
-                    files.append(PatentFile(prefix + entry.name, status.st_size, status.st_mtime_ns))
-                elif entry.is_dir():
-                    pending.append((entry.path, f"{prefix}{entry.name}/"))
+                    files.append(PatentFile(prefix + name, status.st_size, status.st_mtime_ns))
     if not files:
         raise DataError(f"no .xml file below {str(root)!r}; expected an XML tree with train/ and test/")
-    return sorted(files, key=lambda file: file.path)
+    return sorted(files)
 
 
 def read_tree(root: Path, fields: Sequence[str], cache: Path) -> Corpus:
@@ -68,7 +68,7 @@ def read_tree(root: Path, fields: Sequence[str], cache: Path) -> Corpus:
         DataError: no such folder, no XML in it, or no record in any file.
     """
     files = list_files(root)
-    key = source_key(((file.path, file.size, file.modified) for file in files), VERSION, tuple(fields), str(root))
+    key = source_key(files, VERSION, tuple(fields))
     return cached_corpus(cache, key, lambda findings: _documents(root, files, fields, findings))
 
 
@@ -137,14 +137,14 @@ def first_claim(claims: str) -> str:
     return claims[begin : two.start() if two else len(claims)]
 
 
-_LINE_BREAK = re.compile(r"\S[^\S\n]*\n\s*\S")
 _WINDOWS = re.compile(r"[\x80-\x9f]")
-_GLUED_PLACES = re.compile(
-    r"(?<=[a-z)\]]\.)(?=\d{1,3}\.\s)"  # "the region.2. The method": the end of a claim and the number of the next
-    r"|\b(?:and|or)(?=[a-z]\)\s)"  # "andc) applying"
-    r"|\b(?:about|least|than|between)(?=\d)"  # "about300"
+_GLUED = re.compile(
+    r"(?P<claim>.*[a-z)\]]\.)(?P<next>\d{1,3}\.)"  # "region.2.": the end of a claim and the number of the next
+    r"|(?P<conjunction>and|or)(?P<enumerator>[a-z]\))"  # "andc)"
+    r"|(?P<about>about|least|than|between)(?P<figure>\d.*)"  # "about300"
+    r"|(?P<before>and|said|wherein|comprising)(?P<word>[A-Za-z]+)(?P<mark>[.,;:]?)"  # "andwheel"
+    r"|(?P<stem>[a-z]{4,})(?P<after>and|wherein|comprising)"  # "wheeland"
 )
-_GLUED_WORDS = re.compile(r"\b(?:(and|said|wherein|comprising)([a-z]+)|([a-z]{4,})(and|wherein|comprising))\b")
 
 
 def repair(text: str, record: PatentRecord, quirks: list[str]) -> str:
@@ -154,24 +154,27 @@ def repair(text: str, record: PatentRecord, quirks: list[str]) -> str:
     enumerator or a figure, and where one of the words is "and", "said", "wherein" or "comprising" and the other stands
     by itself elsewhere in the record, while the two together do not. Other words stay as they are.
     """
-    if _LINE_BREAK.search(text):
+    if "\n" in text.strip():
         quirks.append("line breaks joined")
-    if _WINDOWS.search(text):  # labelled ISO-8859-1, where these are control characters nobody writes
+    if not text.isascii() and _WINDOWS.search(text):  # labelled ISO-8859-1, where these are unused control characters
         quirks.append("Windows-1252 characters")
         text = _WINDOWS.sub(lambda match: match[0].encode("latin-1").decode("cp1252", "replace"), text)
-    separated = _GLUED_PLACES.sub(lambda match: f"{match[0]} ", text)
-    if candidates := set(_GLUED_WORDS.findall(separated)):
-        separated = _separate(separated, candidates, record)
-    if separated != text:
+    tokens = text.split()
+    repaired = {
+        match[0]: fixed for match in map(_GLUED.fullmatch, set(tokens)) if match and (fixed := _cut(match, record))
+    }
+    if repaired:
         quirks.append("glued words")
-    return " ".join(separated.split())
+        tokens = [repaired.get(token, token) for token in tokens]
+    return " ".join(tokens)
 
 
-def _separate(text: str, candidates: set[tuple[str, str, str, str]], record: PatentRecord) -> str:
-    words = re.findall(r"[a-z]+", " ".join(record.texts[name] for name in FIELDS.values() if name in record.texts))
-    known = set(words)
-    for parts in candidates:
-        first, second = filter(None, parts)
-        if {first, second} <= known | {"and", "said", "wherein", "comprising"} and words.count(first + second) == 1:
-            text = re.sub(rf"\b{first}{second}\b", f"{first} {second}", text)
-    return text
+def _cut(match: re.Match[str], record: PatentRecord) -> str:
+    """Two glued words with a space between them; "" where they may well be one word."""
+    first, second, *mark = (part for part in match.groups() if part is not None)
+    if match["before"] or match["stem"]:
+        words = re.findall(r"[A-Za-z]+", " ".join(record.texts.values()))
+        other = second if match["before"] else first
+        if other not in words or words.count(first + second) > 1:
+            return ""
+    return " ".join((first, second)) + "".join(mark)
