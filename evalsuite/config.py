@@ -72,6 +72,18 @@ def resolve(
     return _merge(placed, schemas, preset), task, method
 
 
+def named_plugins(flags: Mapping[str, Any], config: str | Path | None) -> list[str]:
+    """The plugin files and folders that a request names by flag, else by file: known before anything is looked up."""
+    named = flags.get("plugins")
+    if named is None and config is not None:
+        named = read_yaml(Path(config)).get("plugins")
+    return _texts(named or [])
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(entry) for entry in ([value] if isinstance(value, str | Path) else value)]
+
+
 def _first(layers: Iterable[Layer], key: str) -> Any:
     return next((layer.values[key] for layer in layers if layer.values.get(key) is not None), None)
 
@@ -241,9 +253,10 @@ def _option_error(error: ValidationError, group: str, origins: Mapping[tuple[str
 
 
 def _checked(run: Mapping[str, Any], origins: Mapping[tuple[str, str], str]) -> RunSpec:
-    lists = {name: [value] for name in ("templates", "plugins") if isinstance(value := run.get(name), str)}
+    # One folder may be written without a list around it, and Python callers may give paths.
+    folders = {name: _texts(run[name]) for name in ("templates", "plugins") if run.get(name) is not None}
     try:
-        spec = TypeAdapter(RunSpec).validate_python({**run, **lists})
+        spec = TypeAdapter(RunSpec).validate_python({**run, **folders})
     except ValidationError as error:
         raise _option_error(error, "run", origins) from None
     limit = spec.limit

@@ -29,18 +29,28 @@ NOT_IDENTITY = (
 )
 
 
+# Installed from a wheel these lie in the package's folder, from a checkout they do not. Their code counts where it is
+# used: see ``source_hash``.
+PLUGIN_FOLDERS = {"tasks", "plugins"}
+
+
 @functools.cache
-def code_version() -> str:
+def code_version(package: Path = Path(__file__).parent) -> str:
     """The version with a hash of the package's own sources, so that no result outlives the code that made it."""
     digest = hashlib.blake2b(digest_size=6)
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
+    for name, file in sorted((file.relative_to(package).as_posix(), file) for file in package.rglob("*.py")):
+        if name.partition("/")[0] not in PLUGIN_FOLDERS:
+            digest.update(f"{name}\0".encode() + file.read_bytes())
     return f"{__version__}+{digest.hexdigest()}"
 
 
 def source_hash(function: Any) -> str:
     """A hash of the file that defines ``function``: a plugin's code is part of what it computes."""
-    file = inspect.getsourcefile(inspect.unwrap(function))
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    named = inspect.isclass(function) or inspect.isroutine(function)
+    file = inspect.getsourcefile(function if named else type(function))
     return hashlib.blake2b(Path(file).read_bytes(), digest_size=6).hexdigest() if file else "unknown"
 
 
@@ -69,8 +79,13 @@ def run_identity(
     """
     kept = {name: value for name, value in spec.to_dict().items() if name not in NOT_IDENTITY}
     kept["method_options"] = options_identity(method, spec.method_options)
+    if model is not None:  # its hash says more than its name, and a folder's path says nothing
+        kept["method_options"].pop("model", None)
     return {
         **kept,
+        "task": task.name,
+        "primary_metric": task.primary_metric,
+        "private": task.private,
         "data": data,
         "template_hash": template,
         "model_hash": model,

@@ -66,11 +66,11 @@ def read_request(directory: Path) -> Request:
     if not (directory / CONFIG).is_file() or not (directory / TASK).is_file():
         raise StoreError(f"{directory} is not a run directory: {CONFIG} or {TASK} is missing")
     data: dict[str, Any] = read_yaml(directory / CONFIG)
-    facts: dict[str, Any] = json.loads((directory / TASK).read_text(encoding="utf-8"))
     try:
+        facts: dict[str, Any] = json.loads((directory / TASK).read_text(encoding="utf-8"))
         return Request(RunSpec.from_dict(data), TaskFacts(**{**facts, "labels": tuple(facts["labels"])}))
-    except TypeError as error:
-        raise StoreError(f"{directory}/{CONFIG} was written by another version: {error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{directory}: {CONFIG} or {TASK} was changed, or another version wrote it: {error}") from None
 
 
 def make_prompts(request: Request, registry: Registry) -> PromptSet | None:
@@ -98,7 +98,8 @@ def make_context(request: Request, registry: Registry, workdir: Path, progress: 
     facts = request.facts
 
     def primary_metric(scores: Scores, examples: Sequence[Example]) -> float:
-        return score_metric(facts.primary_metric, scores, one_hot(examples, len(facts.labels)), facts.multilabel)
+        gold, metrics = one_hot(examples, len(facts.labels)), tuple(registry.metrics.values())
+        return score_metric(facts.primary_metric, scores, gold, facts.multilabel, metrics)
 
     return RunContext(
         task=facts.name,

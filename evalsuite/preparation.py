@@ -10,8 +10,9 @@ from typing import Any
 from evalsuite.contracts import Example, MethodSpec, Splits, Task
 from evalsuite.data.splits import fingerprint
 from evalsuite.environment import cache_folder
-from evalsuite.errors import DataError
+from evalsuite.errors import DataError, UnknownNameError
 from evalsuite.identity import run_id, run_identity
+from evalsuite.metrics import BUILTIN
 from evalsuite.opening import Request, TaskFacts, make_prompts
 from evalsuite.registry import Registry
 from evalsuite.spec import RunSpec
@@ -47,9 +48,12 @@ def prepare(registry: Registry, spec: RunSpec, task: Task, method: MethodSpec) -
 
     Raises:
         DataError: the data cannot be read, or there is nothing to train on or to score.
+        UnknownNameError: the task's primary metric is neither built in nor a plugin's.
         TemplateError: a template that cannot be rendered or cannot tell two labels apart.
         ModelError: a model that is absent or gated.
     """
+    if task.primary_metric not in (metrics := {*BUILTIN, *registry.metrics}):
+        raise UnknownNameError("primary metric", task.primary_metric, metrics, f"named by task {task.name}")
     whole = load_splits(task, spec)
     splits = limited(whole, spec)
     for name, examples in (("train", splits.train), ("test", splits.test)):
@@ -93,8 +97,8 @@ def load_splits(task: Task, spec: RunSpec) -> Splits:
 
 def limited(splits: Splits, spec: RunSpec) -> Splits:
     """Apply ``train_limit`` and ``limit``: the documents with the smallest hashes of their ids, in their old order."""
-    share = spec.limit if spec.limit is None or spec.limit >= 1 else len(splits.test) * spec.limit
-    test = splits.test if share is None else smallest_hashes(splits.test, max(1, int(share)))
+    count = spec.limit if spec.limit is None or spec.limit >= 1 else len(splits.test) * spec.limit
+    test = splits.test if count is None else smallest_hashes(splits.test, max(1, round(count)))
     train = splits.train if spec.train_limit is None else smallest_hashes(splits.train, spec.train_limit)
     return replace(splits, train=train, test=test)
 

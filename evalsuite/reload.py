@@ -6,8 +6,8 @@ private text never touches the disk.
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -80,7 +80,10 @@ def compare(expected: Scores, reloaded: Scores, multilabel: bool) -> dict[str, A
 def check_reload(
     directory: Path, texts: Sequence[str], expected: Scores, multilabel: bool, device: str
 ) -> dict[str, Any]:
-    """Open ``directory`` in a fresh process and compare. A failed reload is reported, not raised: the run is kept."""
+    """Open ``directory`` in a fresh process and compare. A failed reload is reported, not raised: the run is kept.
+
+    ``message`` in what comes back, where there is one, is the process's own last line and may quote a document.
+    """
     command = [sys.executable, "-m", "evalsuite.reload", str(directory), device]
     try:
         child = subprocess.run(
@@ -90,12 +93,15 @@ def check_reload(
         return {"passed": False, "reason": f"the fresh process did not answer within {TIMEOUT_SECONDS} s"}
     if child.returncode:
         lines = child.stderr.strip().splitlines() or ["no message"]
-        return {"passed": False, "reason": f"the fresh process ended with exit code {child.returncode}: {lines[-1]}"}
+        reason = f"the fresh process ended with exit code {child.returncode}"
+        return {"passed": False, "reason": reason, "message": lines[-1]}
     answer = json.loads(child.stdout)
     reloaded = Scores(
         logits=None if answer["logits"] is None else np.array(answer["logits"], dtype=np.float32),
         predicted=None if answer["predicted"] is None else np.array(answer["predicted"], dtype=bool),
     )
+    if len(reloaded) != len(expected):
+        return {"passed": False, "reason": f"{len(reloaded)} answers came back for {len(expected)} documents"}
     return compare(expected, reloaded, multilabel)
 
 
@@ -107,15 +113,17 @@ def main(arguments: Sequence[str]) -> int:
 
     directory, device = Path(arguments[0]), arguments[1]
     texts = json.load(sys.stdin)
-    # Libraries print on stdout as they like; the answer must be the only thing there.
-    with contextlib.redirect_stdout(sys.stderr):
-        registry = build_registry(read_request(directory).spec.plugins)
-        scores = open_method(directory, registry, Silent(), device).predict(texts)
+    # Libraries print on stdout as they like, those in C too; the answer must be the only thing there.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    registry = build_registry(read_request(directory).spec.plugins)
+    scores = open_method(directory, registry, Silent(), device).predict(texts)
     answer = {
         "logits": None if scores.logits is None else scores.logits.astype(float).tolist(),
         "predicted": None if scores.predicted is None else scores.predicted.tolist(),
     }
-    sys.stdout.write(json.dumps(answer))
+    with answers:
+        json.dump(answer, answers)
     return 0
 
 

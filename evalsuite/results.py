@@ -72,6 +72,8 @@ def _lm_eval_keys(prepared: Prepared, outcome: Outcome, now: float) -> dict[str,
     """The keys that readers of lm-evaluation-harness results look for, with its spelling."""
     spec, task, values = prepared.spec, prepared.task, outcome.report.values
     names = {"accuracy": "acc"}
+    metrics = prepared.registry.metrics
+    lower = LOWER_IS_BETTER | {name for name, metric in metrics.items() if not metric.higher_is_better}
     table: dict[str, Any] = {"alias": task.name}
     for name, value in values.items():
         table[f"{names.get(name, name)},none"] = value
@@ -80,7 +82,7 @@ def _lm_eval_keys(prepared: Prepared, outcome: Outcome, now: float) -> dict[str,
     return {
         "results": {task.name: table},
         "higher_is_better": {
-            task.name: {names.get(name, name): name not in LOWER_IS_BETTER for name in values},
+            task.name: {names.get(name, name): name not in lower for name in values},
         },
         "n-shot": {task.name: spec.num_fewshot},
         "n-samples": {task.name: sizes},

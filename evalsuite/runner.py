@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from evalsuite.accounting import Accounting
-from evalsuite.config import resolve
+from evalsuite.config import named_plugins, resolve
 from evalsuite.contracts import Method, Progress, RunContext, Scores
 from evalsuite.data.splits import text_hash
 from evalsuite.decision import Decision, DecisionOptions, ValidationParts, fit_decision, split_validation
@@ -32,7 +32,7 @@ from evalsuite.report.card import write_card
 from evalsuite.results import Outcome, assemble, notices
 from evalsuite.samples import Samples, one_hot, write_samples
 from evalsuite.spec import RunResult
-from evalsuite.store import RESULTS, open_run, write_json
+from evalsuite.store import RESULTS, open_run, plain, write_json
 
 log = logging.getLogger("evalsuite")
 CHECKPOINTS = "checkpoints"
@@ -55,11 +55,12 @@ def run(
     Raises:
         EvalsuiteError: see ``evalsuite.errors``; nothing half-written is left behind.
     """
-    registry = build_registry(plugins)
-    flags: dict[str, Any] = {"task": task, "method": method, "plugins": tuple(map(str, plugins)) or None}
+    flags: dict[str, Any] = {"task": task, "method": method, "plugins": list(map(str, plugins)) or None}
     for key, value in options.items():
         nested = isinstance(value, Mapping) and key.endswith("_options")
         flags.update({f"{key.removesuffix('_options')}.{k}": v for k, v in value.items()} if nested else {key: value})
+    flags = {key: str(value) if isinstance(value, Path) else value for key, value in flags.items()}
+    registry = build_registry(named_plugins(flags, config))
     return execute(prepare(registry, *resolve(registry, flags, config=config)), progress or Silent())
 
 
@@ -78,10 +79,10 @@ def execute(prepared: Prepared, progress: Progress) -> RunResult:
     if not is_main_process():  # under a launcher, the other processes only train
         trained = _train(prepared, directory.partial, progress)
         return RunResult(directory.final, {"facts": dict(trained.context.facts)})
-    for line in notices(prepared):
-        log.info("%s", line)
     with directory.claim() as workdir:
         with _logged_to(workdir / "log.txt"):
+            for line in notices(prepared):
+                log.info("%s", line)
             trained = _train(prepared, workdir, progress)
             snippet = trained.method.card_snippet() if hasattr(trained.method, "card_snippet") else None
             results = _score(prepared, trained)
@@ -90,7 +91,8 @@ def execute(prepared: Prepared, progress: Progress) -> RunResult:
         shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)
         directory.finish()
     result = RunResult(directory.final, results)
-    prepared.registry.manager.hook.evalsuite_run_finished(result=result)
+    for failed in prepared.registry.notify("evalsuite_run_finished", result=result):
+        log.warning("plugin %s: %s failed, the run itself is complete: %s", failed.name, failed.origin, failed.problem)
     return result
 
 
@@ -160,7 +162,8 @@ def _score(prepared: Prepared, trained: _Trained) -> dict[str, Any]:
     environment = describe_environment()
     write_json(context.workdir / "environment.json", environment)
     outcome = Outcome(facts, trained.accounting, decision, report, reload_check, environment, trained.estimate)
-    return assemble(prepared, outcome)
+    results: dict[str, Any] = plain(assemble(prepared, outcome))
+    return results
 
 
 def _fit_decision(prepared: Prepared, trained: _Trained) -> Decision:
@@ -201,6 +204,8 @@ def _check_reload(prepared: Prepared, trained: _Trained, scores: Scores) -> dict
         torch.cuda.empty_cache()
     with trained.accounting.phase("reload_check"):
         outcome = check_reload(workdir, chosen, expected, multilabel, prepared.device)
+    if prepared.task.private:
+        outcome.pop("message", None)
     if not outcome["passed"]:
         log.warning("the saved model does not repeat the trained one's answers: %s", outcome)
     return outcome
@@ -210,9 +215,12 @@ def _check_reload(prepared: Prepared, trained: _Trained, scores: Scores) -> dict
 def _logged_to(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = log.level
     log.addHandler(handler)
+    log.setLevel(logging.INFO)
     try:
         yield
     finally:
+        log.setLevel(level)
         log.removeHandler(handler)
         handler.close()

@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,12 +22,13 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from evalsuite.errors import StoreError
+from evalsuite.errors import StoreError, UsageError
 from evalsuite.spec import RunResult
 
 SCHEMA_VERSION = 1
 MARKER = "COMPLETE"
 RESULTS = "results.json"
+_UNFINISHED = (".partial", ".replaced")
 
 
 def digest_of(data: Any) -> str:
@@ -48,7 +51,14 @@ class RunDirectory:
 
     @classmethod
     def place(cls, output_path: str | Path, task: str, method: str, model: str, run_id: str) -> RunDirectory:
-        """``<output>/<task>__<method>/<model with / as __>/<run id>``."""
+        """``<output>/<task>__<method>/<model with / as __>/<run id>``.
+
+        Raises:
+            UsageError: a task's or a method's name that is no name for a folder.
+        """
+        for kind, name in (("task", task), ("method", method)):
+            if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+                raise UsageError(f"{kind} name {name!r} names a folder: use letters, digits, '_', '-' and '.'")
         return cls(Path(output_path) / f"{task}__{method}" / file_name(model) / run_id)
 
     @property
@@ -77,8 +87,9 @@ class RunDirectory:
             with writing(self.partial):
                 yield self.partial
         finally:
-            lock.release()
+            # Before the release: another process must not take the lock of a file that is about to go.
             Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
     def finish(self) -> None:
         """Seal the working directory and move it to its final place; a previous run there is replaced."""
@@ -91,6 +102,7 @@ class RunDirectory:
         for path in (*files, self.partial / MARKER):
             _sync(path)
         replaced = self.final.with_name(self.final.name + ".replaced")
+        shutil.rmtree(replaced, ignore_errors=True)
         if self.final.exists():
             self.final.rename(replaced)
         self.partial.rename(self.final)
@@ -143,7 +155,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """JSON that any reader takes: NaN and infinity become null."""
-    write_text(path, json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_yaml(path: Path, data: Mapping[str, Any]) -> None:
@@ -151,16 +163,19 @@ def write_yaml(path: Path, data: Mapping[str, Any]) -> None:
     write_text(path, yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True))
 
 
-def _finite(data: Any) -> Any:
+def plain(data: Any) -> Any:
+    """Data as JSON holds it: lists for tuples, sets and arrays, text for paths, None for NaN and infinity."""
+    if hasattr(data, "tolist"):  # a number or an array of numpy's
+        data = data.tolist()
     if isinstance(data, Mapping):
-        return {str(key): _finite(value) for key, value in data.items()}
+        return {str(key): plain(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
+        return [plain(value) for value in data]
+    if isinstance(data, set | frozenset):
+        return sorted(map(plain, data))
     if isinstance(data, Path):
         return str(data)
-    if hasattr(data, "item") and not isinstance(data, str):  # a numpy scalar
-        data = data.item()
-    if isinstance(data, float) and (data != data or data in (float("inf"), float("-inf"))):
+    if isinstance(data, float) and not math.isfinite(data):
         return None
     return data
 
@@ -176,11 +191,13 @@ def open_run(directory: str | Path, *, verify: bool = False) -> RunResult:
         state = "is not complete" if (directory / "config.yaml").is_file() else "is not a run directory"
         raise StoreError(f"{directory} {state}: there is no {MARKER} file; list runs with: evalsuite ls runs")
     manifest = _read_json(directory / MARKER)
-    for name, expected in manifest.items():
+    if not all(isinstance(entry, dict) and entry.keys() >= {"bytes", "blake2b"} for entry in manifest.values()):
+        raise StoreError(f"{directory} is not a run directory: its {MARKER} file is not evalsuite's")
+    for name, entry in manifest.items():
         path = directory / name
-        if not path.is_file() or path.stat().st_size != expected["bytes"]:
+        if not path.is_file() or path.stat().st_size != entry["bytes"]:
             raise StoreError(f"{path} is missing or was changed after the run; run it again with --overwrite always")
-        if verify and file_digest(path) != expected["blake2b"]:
+        if verify and file_digest(path) != entry["blake2b"]:
             raise StoreError(f"{path} was changed after the run (hash differs); run it again with --overwrite always")
     results = _read_json(directory / RESULTS)
     if results.get("schema_version") != SCHEMA_VERSION:
@@ -203,4 +220,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def find_runs(root: str | Path) -> list[Path]:
     """The complete runs below ``root``, sorted by path."""
-    return sorted(marker.parent for marker in Path(root).rglob(MARKER) if not marker.parent.name.endswith(".replaced"))
+    # A run that works has checkpoints with markers of their own; a run that was cut short may have left both kinds.
+    markers = (marker for marker in Path(root).rglob(MARKER) if (marker.parent / RESULTS).is_file())
+    return sorted(
+        marker.parent for marker in markers if not any(part.endswith(_UNFINISHED) for part in marker.parent.parts)
+    )

@@ -107,10 +107,10 @@ class Bars:
 
 
 def show_log() -> None:
-    """Print the package's log lines on stderr as plain notes."""
+    """Print the package's log lines on stderr as plain notes; once, however often it is asked."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("evalsuite")
-    logger.addHandler(handler)
+    logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from evalsuite.cli import console
-from evalsuite.config import parse_assignment, parse_value, resolve
+from evalsuite.config import named_plugins, parse_assignment, parse_value, resolve
 from evalsuite.errors import UsageError
 from evalsuite.registry import Registry, build_registry
 
@@ -116,7 +116,7 @@ def _run(
     from evalsuite.runner import execute
 
     console.show_log()
-    registry = registry_for(flags["plugins"])
+    registry = registry_for(named_plugins(flags, config))
     prepared = prepare(registry, *resolve(registry, flags, assignments, config))
     if dry_run:
         print_plan(prepared, as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def card(results: Mapping[str, Any], snippet: str | None) -> str:
     """The card's text: Markdown under the front matter that model hubs read."""
     parts = [
         f"# {results['method']} on {results['task']}",
-        "\n".join(f"> {line}  " for line in results["notices"]),
+        "\n".join(f"> {escaped(line)}  " for line in results["notices"]),
         "## Result on the test split",
         _table(("metric", "value", "95% interval"), metric_rows(results)),
         "Intervals are percentile bootstrap over the test documents: they leave out the spread over seeds.",
@@ -32,7 +33,7 @@ def card(results: Mapping[str, Any], snippet: str | None) -> str:
         _table(("label", "precision", "recall", "F1", "support"), _label_rows(results)),
         *_use(snippet),
         "## How it was made",
-        "\n".join(f"- {name}: `{value}`" for name, value in results["options"]["method"].items()),
+        "\n".join(f"- {name}: {escaped(str(value))}" for name, value in results["options"]["method"].items()),
         f"- seed: {results['seed']}\n- evalsuite {results['identity']['code']}, run `{results['run_id']}`",
         "Run again: `evalsuite run --config config.yaml` with the `config.yaml` of this folder.",
     ]
@@ -56,10 +57,10 @@ def _front_matter(results: Mapping[str, Any]) -> str:
 def _data(results: Mapping[str, Any]) -> str:
     data = results["data"]
     lines = [f"- task: {results['task']}"]
-    lines += [f"- {key}: {data[key]}" for key in ("source", "revision", "licence", "citation") if data[key]]
+    lines += [f"- {key}: {escaped(data[key])}" for key in ("source", "revision", "licence", "citation") if data[key]]
     lines.append("- documents: " + ", ".join(f"{count:,} {name}" for name, count in data["sizes"].items()))
     lines.append(f"- fingerprint: `{data['fingerprint']}`")
-    lines += [f"- {name}: {count:,} documents" for name, count in data["findings"].items()]
+    lines += [f"- {escaped(name)}: {count:,} documents" for name, count in data["findings"].items()]
     if data["private"]:
         lines.append("- the text is private: it is in no file of this folder")
     return "\n".join(lines)
@@ -81,5 +82,10 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    # A label is data: it may not end the cell, start a tag, or break the line.
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ").replace("`", "\\`")
+    return escaped(text).replace("|", "\\|")
+
+
+def escaped(text: str) -> str:
+    """Data within Markdown: it may not start a tag, a link, an image or code, and not break the line."""
+    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*\[\]])", r"\\\1", line)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evalsuite.metrics import BUILTIN
+
 METRICS = (
     "accuracy",
     "f1_micro",
@@ -20,13 +22,10 @@ METRICS = (
 
 
 def metric_rows(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(metric, value, 95% interval) of the summary metrics and of every plugin's."""
-    summary = results["metrics"]["summary"]
-    extra = [name for name in summary if name not in METRICS and name.partition("_")[0] not in _HOUSE]
-    return [_metric_row(name, summary[name], results["primary_metric"]) for name in (*METRICS, *extra)]
-
-
-_HOUSE = {"f1", "precision", "recall", "ece", "nll"}
+    """(metric, value, 95% interval) of the summary metrics, the task's primary one and every plugin's."""
+    summary, primary = results["metrics"]["summary"], results["primary_metric"]
+    extra = [name for name in summary if name not in METRICS and (name not in BUILTIN or name == primary)]
+    return [_metric_row(name, summary[name], primary) for name in (*METRICS, *extra)]
 
 
 def _metric_row(name: str, entry: Mapping[str, Any], primary: str) -> tuple[str, str, str]:
