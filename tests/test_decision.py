@@ -204,3 +204,9 @@ def test_below_500_documents_both_uses_share_all_and_cross_fit() -> None:
     assert halves is not None
     assert 200 < halves.sum() < 300
     assert split_validation([]).halves is not None
+
+
+def test_calibration_none_leaves_the_logits_alone() -> None:
+    scores, gold = overconfident(300, 3, False)
+    decision = fit_decision(scores, gold, multilabel=False, options=DecisionOptions(calibration="none"))
+    assert decision == Decision(False)
