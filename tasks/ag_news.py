@@ -9,6 +9,8 @@ from pathlib import Path
 
 from evalsuite.contracts import Splits, Task
 from evalsuite.data import TableOptions, load_table
+from evalsuite.data.hub import is_hub_id
+from evalsuite.data.readers import find_sources
 from evalsuite.data.samples import sample_folder
 from evalsuite.data.synthetic import Difficulty, generate
 from evalsuite.hookspecs import hookimpl
@@ -44,11 +46,16 @@ def load(options: AgNewsOptions, cache: Path) -> Splits:
     The text is title and description, separated by a space, as the hub has it. train.csv by itself is split 80/10/10.
     """
     data = options.data or str(sample_folder(cache, "ag_news-1", write_sample))
-    data = f"{HUB}@{REVISION}" if data == "hub" else data
-    table = TableOptions(data=data, descriptions=DESCRIPTIONS)
-    if Path(data).expanduser().exists() or data.lower().endswith(".csv"):
-        update = {"header": ("class", "title", "description"), "text": "title,description", "label": "class"}
-        table = table.model_copy(update={**update, "joiner": " ", "labels": CLASSES})
+    if data == "hub" or is_hub_id(data):
+        files, data = "", f"{HUB}@{REVISION}" if data == "hub" else data
+    else:
+        files = find_sources(Path(data).expanduser())[0].path.suffix.lower()
+    if files == ".csv":
+        table = TableOptions(data=data, header=("class", "title", "description"), text="title,description", joiner=" ")
+        table = table.model_copy(update={"label": "class", "labels": CLASSES})
+    else:  # the hub's copy has one text, and counts its classes from 0
+        table = TableOptions(data=data, labels={str(int(value) - 1): name for value, name in CLASSES.items()})
+    table = table.model_copy(update={"descriptions": DESCRIPTIONS})
     splits = load_table(table, cache, clean=_clean if options.clean else None)
     return replace(splits, synthetic=not options.data)
 

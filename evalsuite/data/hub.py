@@ -72,5 +72,5 @@ def load_dataset_dict(name: str, subset: str | None, revision: str | None, **mor
         raise DataError(
             f"cannot load the hub dataset {name!r}{f' at {revision}' if revision else ''}: {reason}. See "
             f"https://huggingface.co/datasets/{name}; if it is gated, accept its terms there and run `hf auth login`; "
-            "without a network, name a local copy"
+            "without a network, name a local copy (there is no file or folder of that name here)"
         ) from error

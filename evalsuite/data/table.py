@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from evalsuite.contracts import Splits
 from evalsuite.data.documents import SPLIT_NAMES, Corpus, Document, Findings, UniqueIds, build_splits, note
 from evalsuite.data.hub import is_hub_id, read_hub
 from evalsuite.data.readers import Format, Source, find_sources, read_rows
-from evalsuite.errors import DataError
+from evalsuite.errors import DataError, OptionError
 from evalsuite.options import Options, option
 
 
@@ -125,6 +126,8 @@ class _Reader:
                 yield document
 
     def _hub_rows(self) -> Iterator[tuple[str, int, Any]]:
+        if self.options.validation or self.options.test:
+            raise OptionError("validation and test name files; a hub dataset brings its own splits")
         dataset = read_hub(self.options.data, self.options.subset, self.columns, self.options.label, self.findings)
         if dataset.label_names and not self.options.labels:
             self.label_names = dataset.label_names
@@ -139,9 +142,12 @@ class _Reader:
                 sources = [source for source in sources if source.split != split]
                 sources += [Source(file.path, split) for file in find_sources(Path(named).expanduser())]
         form = Format(options.encoding, options.delimiter, options.header)
+        counted: Counter[str] = Counter()  # rows are numbered through the parts of a split
         for source in sources:
+            number = 0
             for number, row in read_rows(source.path, self.columns, form, self.findings):
-                yield source.split, number, row
+                yield source.split, counted[source.split] + number, row
+            counted[source.split] += number
 
     def _document(self, split: str, number: int, row: Any) -> Document | None:
         identifier = f"{split or 'row'}-{number}"
