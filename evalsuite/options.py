@@ -21,5 +21,5 @@ def option(
     ``source`` says where the default comes from. ``identity`` is False for options that cannot change a result, such as
     the time between checkpoints: runs that differ in them alone are the same run. ``bounds`` are pydantic's (ge, lt).
     """
-    extra = {"unit": unit, "source": source, "identity": identity}
+    extra: dict[str, Any] = {"unit": unit, "source": source, "identity": identity}
     return Field(default, description=meaning, json_schema_extra=extra, **bounds)

@@ -24,7 +24,11 @@ MOST_CELLS_IN_JSONL = 500_000
 
 @dataclass(frozen=True)
 class Samples:
-    """The scored documents of a run: n documents, k labels. ``probabilities`` is None where the method gives none."""
+    """The scored documents of a run: n documents, k labels.
+
+    ``probabilities`` [n, k] is None where the method gives none; the row of a document without a valid answer says
+    nothing, is written as null and read back as NaN.
+    """
 
     ids: tuple[str, ...]
     hashes: tuple[str, ...]
@@ -63,7 +67,7 @@ def write_samples(
 
 
 def _row(number: int, samples: Samples, texts: Sequence[str] | None, raw: Sequence[str] | None) -> dict[str, Any]:
-    probabilities = samples.probabilities
+    probabilities = samples.probabilities if samples.status[number] == "ok" else None
     row: dict[str, Any] = {
         "doc_id": samples.ids[number],
         "doc_hash": samples.hashes[number],
@@ -91,13 +95,14 @@ def read_samples(directory: Path, labels: Sequence[str]) -> Samples:
     for number, row in enumerate(rows):
         gold[number, [place[label] for label in row["target"]]] = True
         predicted[number, [place[label] for label in row["prediction"]]] = True
-    given = rows and rows[0]["probabilities"] is not None
+    given = [row["probabilities"] for row in rows]
+    unknown = [float("nan")] * len(labels)
     return Samples(
         ids=tuple(row["doc_id"] for row in rows),
         hashes=tuple(row["doc_hash"] for row in rows),
         gold=gold,
         predicted=predicted,
-        probabilities=np.array([row["probabilities"] for row in rows]) if given else None,
+        probabilities=np.array([entry or unknown for entry in given]) if any(given) else None,
         status=tuple(row["status"] for row in rows),
         labels=tuple(labels),
     )
