@@ -1,12 +1,12 @@
 """Logits where they are needed and nowhere else: a vocabulary of 128,000 makes every other position a waste.
 
-Shapes: b documents of a batch, t tokens, v entries of the vocabulary.
+Shapes: b documents of a batch, t tokens, a tokens of the longest answer, v entries of the vocabulary.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from evalsuite.llm.backbone import base_of
+from evalsuite.llm.batching import pad
+
+IGNORED = -100  # the target that torch's cross-entropy leaves out
 
 
 def last_logits(model: PreTrainedModel | PeftModel | nn.Module, keep: int, **inputs: Any) -> tuple[Tensor, Any]:
@@ -30,21 +33,35 @@ def last_logits(model: PreTrainedModel | PeftModel | nn.Module, keep: int, **inp
     return output.logits[:, -keep:], output.get("past_key_values")
 
 
+def answer_batch(items: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: int) -> dict[str, Tensor]:
+    """Prompts with their answers (token ids) as one micro-batch for ``answer_losses``.
+
+    Padding is on the left, so that the answers end in the last column and need no more logits than the longest has
+    tokens (a). The end mark is predicted and never read. ``targets``, int64 [b, a], is -100 where an answer is shorter.
+    """
+    batch = pad([[*prompt, *answer[:-1]] for prompt, answer in items], pad_id, side="left")
+    width = max(len(answer) for _, answer in items)
+    batch["targets"] = torch.tensor([[IGNORED] * (width - len(answer)) + list(answer) for _, answer in items])
+    return batch
+
+
 def answer_losses(model: PreTrainedModel | PeftModel | nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """Cross-entropy of each document's answer, summed over its tokens: float32 [b], in nats.
 
     The sum is the negative log-likelihood that label scoring compares, so that training and prediction agree; a mean
-    would weigh a token of a short answer more. Documents are padded on the left: the answers, and with them the only
-    positions that get logits, end in the last column. ``answer_mask`` [b, t] is 1 on answer tokens.
+    would weigh a token of a short answer more than one of a long answer.
     """
-    ids, mask, answer = batch["input_ids"], batch["attention_mask"], batch["answer_mask"]
-    keep = int(answer.sum(dim=1).max())
+    mask, targets = batch["attention_mask"], batch["targets"]
     logits, _ = last_logits(
-        model, keep + 1, input_ids=ids, attention_mask=mask, position_ids=positions_of(mask), use_cache=False
+        model,
+        targets.shape[1],
+        input_ids=batch["input_ids"],
+        attention_mask=mask,
+        position_ids=positions_of(mask),
+        use_cache=False,
     )
-    targets = ids[:, -keep:].masked_fill(answer[:, -keep:] == 0, -100)
     losses = nn.functional.cross_entropy(
-        logits[:, :-1].float().transpose(1, 2), targets, ignore_index=-100, reduction="none"
+        logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
     )
     return losses.sum(dim=1)
 

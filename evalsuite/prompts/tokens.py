@@ -25,7 +25,8 @@ class PromptEncoder:
 
     A multi-label answer is the concatenation of segments, each tokenised by itself: ``first[i]`` is label i with the
     whitespace between prompt and answer before it, ``later[i]`` is label i with the separator before it, ``none`` is
-    the answer without a label. ``end`` closes every answer: the end of the chat turn, or of the text.
+    the answer without a label. ``end`` closes every answer: the end of the chat turn, or of the text. ``bos`` is the
+    token that the tokenizer puts before every text, or None.
 
     Raises:
         ModelError: no end-of-text token, or an instruct model without a chat template.
@@ -43,7 +44,7 @@ class PromptEncoder:
         self.none = self._segment(boundary + prompts.none_answer)
         self.end = self._end_mark()
         self._check()
-        self._bos = tokenizer.bos_token_id if self._encode("a", special=True)[0] == tokenizer.bos_token_id else None
+        self.bos = tokenizer.bos_token_id if self._encode("a", special=True)[0] == tokenizer.bos_token_id else None
         special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
         special |= set(tokenizer.all_special_tokens)
         self._special = sorted((token for token in special if len(token) > 1), key=len, reverse=True)
@@ -102,17 +103,18 @@ class PromptEncoder:
             f"{len(self._prompt('', examples))} tokens, the answer {reserve}; raise max_length or shorten the template"
         )
 
-    def _prompt(self, text: str, examples: Sequence[tuple[str, Sequence[int]]]) -> list[int]:
+    def prompt_text(self, text: str, examples: Sequence[tuple[str, Sequence[int]]] = ()) -> str:
+        """The prompt as it is tokenised: in the chat template where that applies."""
         prompt = self.prompts.prompt(text, examples)
-        if self.chat:
-            turns = [{"role": "user", "content": prompt}]
-            prompt = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        ids = self._encode(prompt)
-        if self._bos is None:
-            return ids
-        # A chat template may print BOS itself; the tokenizer would add a second one.
-        start = 1 if ids[:1] == [self._bos] else 0
-        return [self._bos, *ids[start:]]
+        if not self.chat:
+            return prompt
+        turns = [{"role": "user", "content": prompt}]
+        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+    def _prompt(self, text: str, examples: Sequence[tuple[str, Sequence[int]]]) -> list[int]:
+        ids = self._encode(self.prompt_text(text, examples))
+        # A chat template may print BOS itself: a second one is not added.
+        return ids if self.bos is None or ids[:1] == [self.bos] else [self.bos, *ids]
 
     def _plain(self, text: str) -> str:
         """``text`` with a space inside every spelling of a special token, so that a document cannot end its turn."""

@@ -1,0 +1,230 @@
+"""The instruction method: it learns, reloads, and says what its answers are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from evalsuite.plugins.instruction import Instruction, InstructionConfig
+
+from evalsuite.contracts import Example, RunContext, Scores
+from evalsuite.errors import ModelError, OptionError
+from evalsuite.llm.backbone import base_of
+from evalsuite.llm.logits import answer_batch, answer_losses
+from evalsuite.progress import Silent
+from evalsuite.prompts import load_prompts
+
+LABELS = ("World", "Sports", "Business")
+WORDS = ("treaty", "match", "shares")
+SNIPPET_TEXT = "Text to classify."
+
+
+def documents(count: int, multilabel: bool = False) -> list[Example]:
+    random = np.random.default_rng(0)
+    made = []
+    for index in range(count):
+        size = int(random.integers(0, 3)) if multilabel else 1
+        labels = tuple(sorted(random.choice(3, size=size, replace=False).tolist()))
+        text = " ".join([f"item {random.integers(50)}", *(WORDS[label] for label in labels)])
+        made.append(Example(str(index), text, labels))
+    return made
+
+
+def context(workdir: Path, multilabel: bool = False, **changes: Any) -> RunContext:
+    arguments: dict[str, Any] = {"task": "toy", "labels": LABELS, "multilabel": multilabel}
+    prompts = load_prompts("descriptions", **arguments, descriptions={}, search=[])
+    arguments |= {"seed": 0, "device": "cpu", "workdir": workdir, "cache": workdir, "progress": Silent()}
+    return RunContext(**(arguments | {"prompts": prompts} | changes))
+
+
+def config(model: Path, **changes: Any) -> InstructionConfig:
+    options = {"model": str(model), "epochs": 4, "learning_rate": 2e-2, "batch_size": 8, "evaluations": 2}
+    return InstructionConfig(**(options | changes))
+
+
+def subset_accuracy(scores: Scores, examples: Sequence[Example]) -> float:
+    if scores.logits is not None:
+        rows = [(int(row.argmax()),) for row in scores.logits]
+    else:
+        assert scores.predicted is not None
+        rows = [tuple(np.flatnonzero(row).tolist()) for row in scores.predicted]
+    return float(np.mean([row == example.labels for row, example in zip(rows, examples, strict=True)]))
+
+
+def texts(examples: Sequence[Example]) -> list[str]:
+    return [example.text for example in examples]
+
+
+@pytest.mark.parametrize("four_bit", [False, True])
+def test_it_learns_one_label_a_document_and_reloads(tiny_llama: Path, tmp_path: Path, four_bit: bool) -> None:
+    ctx = context(tmp_path, primary_metric=subset_accuracy)
+    options = config(tiny_llama, load_in_4bit=four_bit)
+    method = Instruction(options, ctx)
+    data = documents(160)
+    method.fit(data[:120], data[120:140])
+    scores = method.predict(texts(data[140:]))
+    assert subset_accuracy(scores, data[140:]) >= 0.9
+    assert scores.logits is not None
+    assert scores.logits.shape == (20, 3)
+    assert (scores.logits <= 0).all(), "log-likelihoods"
+    assert ctx.facts["label_scoring"].startswith("one pass")
+    assert 0 < ctx.facts["trainable_parameters"] < ctx.facts["total_parameters"]
+    assert ctx.facts["predict_tokens"] > 20
+    assert len(ctx.facts["validation_curve"]) == 2
+    method.save(tmp_path)
+    again = Instruction.load(tmp_path, options, context(tmp_path)).predict(texts(data[140:]))
+    assert again.logits is not None
+    assert np.abs(again.logits - scores.logits).max() < 1e-4
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"short")
+    with pytest.raises(ModelError, match="cannot read the adapter"):
+        Instruction.load(tmp_path, options, context(tmp_path))
+
+
+@pytest.mark.parametrize("fixture", ["tiny_llama", "tiny_gemma3"])
+def test_it_learns_any_number_of_labels_and_reloads(
+    request: pytest.FixtureRequest, fixture: str, tmp_path: Path
+) -> None:
+    ctx = context(tmp_path, multilabel=True, primary_metric=subset_accuracy)
+    options = config(request.getfixturevalue(fixture), epochs=6)
+    method = Instruction(options, ctx)
+    data = documents(200, multilabel=True)
+    method.fit(data[:160], data[160:180])
+    scores = method.predict(texts(data[180:]))
+    assert subset_accuracy(scores, data[180:]) >= 0.7
+    assert scores.logits is None, "greedy decoding gives no probability of a label"
+    assert ctx.facts["decode"] == "constrained"
+    assert set(scores.status) == {"ok"}
+    assert scores.raw is not None
+    assert [method.ctx.prompts.read(text) for text in scores.raw] == [
+        tuple(np.flatnonzero(row)) for row in scores.predicted
+    ]
+    method.save(tmp_path)
+    again = Instruction.load(tmp_path, options, context(tmp_path, multilabel=True)).predict(texts(data[180:]))
+    assert again.raw == scores.raw
+
+
+def test_free_decoding_counts_what_is_no_answer(tiny_llama: Path, tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    method = Instruction(config(tiny_llama, decode="free", max_new_tokens=8), ctx)
+    data = documents(160)
+    before = method.predict(texts(data[:10]))
+    assert set(before.status) == {"invalid"}, "a random model writes no label"
+    assert before.raw is not None
+    assert before.predicted is not None
+    assert not before.predicted.any()
+    method.fit(data, [])
+    after = method.predict(texts(data[:40]))
+    assert after.status.count("ok") >= 38
+    assert subset_accuracy(after, data[:40]) >= 0.8
+
+
+def test_constrained_decoding_works_for_one_label_too(tiny_qwen: Path, tmp_path: Path) -> None:
+    method = Instruction(config(tiny_qwen, decode="constrained"), context(tmp_path))
+    scores = method.predict(["a", "the match", ""])
+    assert scores.predicted is not None
+    assert scores.predicted.sum(axis=1).tolist() == [1, 1, 1]
+
+
+def test_scoring_one_label_is_refused_where_there_may_be_more(tiny_llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="decode=score names one label a document"):
+        Instruction(config(tiny_llama, decode="score"), context(tmp_path, multilabel=True))
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_training_scoring_and_decoding_take_the_same_answer_ids(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, multilabel: bool
+) -> None:
+    from evalsuite.llm import generation, training
+
+    trained: list[Any] = []
+    written: list[list[int]] = []
+    decode = generation.decode
+    monkeypatch.setattr(training, "train", lambda backbone, objective, *rest: trained.extend(objective.items))
+    monkeypatch.setattr(generation, "decode", lambda *a, **k: written.extend(made := decode(*a, **k)) or made)
+    method = Instruction(config(tiny_llama), context(tmp_path, multilabel))
+    encoder, data = method.encoder, documents(30, multilabel)
+    method.fit(data, [])
+    assert [answer for _, answer in trained] == [encoder.answer_ids(example.labels) for example in data]
+    scores = method.predict(texts(data))
+    if multilabel:
+        assert scores.predicted is not None
+        assert written == [encoder.answer_ids(np.flatnonzero(row)) for row in scores.predicted]
+    else:
+        assert method.scorer is not None
+        assert [answer for tree in method.scorer.trees for answer in tree.answers] == encoder.candidates
+
+
+def test_the_answer_loss_is_that_of_full_logits_at_a_fraction_of_the_positions(
+    tiny_gemma3: Path, tmp_path: Path
+) -> None:
+    method = Instruction(config(tiny_gemma3), context(tmp_path, multilabel=True))
+    data = [example for example in documents(12, multilabel=True) if example.labels]
+    items = [(method.encoder.prompt_ids(e.text, max_length=200)[0], method.encoder.answer_ids(e.labels)) for e in data]
+    model, seen = method.backbone.model, list[int]()
+    head = base_of(model).get_output_embeddings()
+    hook = head.register_forward_hook(lambda module, given, made: seen.append(made.shape[1]))
+    losses = answer_losses(model, answer_batch(items, method.backbone.tokenizer.pad_token_id))
+    assert seen == [max(len(answer) for _, answer in items)]
+    hook.remove()
+    for (prompt, answer), loss in zip(items, losses, strict=True):
+        ids = torch.tensor([[*prompt, *answer]])
+        logp = model(input_ids=ids).logits[0].detach().float().log_softmax(dim=-1)
+        expected = -sum(logp[len(prompt) + place - 1, token] for place, token in enumerate(answer))
+        assert float(loss.detach()) == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_label_scores_are_the_negative_training_losses(tiny_llama: Path, tmp_path: Path) -> None:
+    method = Instruction(config(tiny_llama), context(tmp_path))
+    prompt, _ = method.encoder.prompt_ids("the match", max_length=200)
+    items = [(prompt, answer) for answer in method.encoder.candidates]
+    losses = answer_losses(method.backbone.model, answer_batch(items, method.backbone.tokenizer.pad_token_id))
+    logits = method.predict(["the match"]).logits
+    assert logits is not None
+    assert np.abs(logits[0] + losses.detach().numpy()).max() < 1e-4
+
+
+def test_long_documents_are_cut_and_reported(tiny_llama: Path, tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    method = Instruction(config(tiny_llama, max_length=40, truncation_side="left"), ctx)
+    method.predict(["short", "long " * 100])
+    assert (ctx.facts["truncated_share"], ctx.facts["truncation_side"]) == (0.5, "left")
+
+
+def test_the_cards_run_without_evalsuite(tiny_llama: Path, tiny_qwen: Path, tmp_path: Path) -> None:
+    kinds: list[tuple[Path, bool, dict[str, Any]]] = [
+        (tiny_llama, False, {}),
+        (tiny_llama, False, {"normalise": "token", "load_in_4bit": True}),
+        (tiny_qwen, True, {}),
+    ]
+    expected = []
+    for place, (model, multilabel, changes) in enumerate(kinds):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        method = Instruction(config(model, **changes), context(folder, multilabel))
+        known = Example("x", SNIPPET_TEXT, (1, 2) if multilabel else (2,))
+        method.fit(documents(24, multilabel) + [known] * 40, [])
+        method.save(folder)
+        (folder / "snippet.py").write_text(method.card_snippet())
+        assert "import evalsuite" not in method.card_snippet()
+        expected.append(method.predict([SNIPPET_TEXT]))
+    # One process for all: most of its time goes into importing transformers.
+    runner = "import os, runpy\nfor place in '012':\n    os.chdir(place); runpy.run_path('snippet.py'); os.chdir('..')"
+    command = [sys.executable, "-I", "-c", runner]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    *scored, written = done.stdout.strip().splitlines()
+    for line, scores in zip(scored, expected, strict=False):
+        assert scores.logits is not None
+        name, _, rest = line.partition(" ")
+        printed = [float(part.partition(":")[2]) for part in rest.strip("{}").split(",")]
+        assert name == LABELS[int(scores.logits[0].argmax())]
+        assert np.abs(np.array(printed) - scores.logits[0]).max() < 1e-3
+    assert expected[2].predicted is not None
+    assert written == str([LABELS[label] for label in np.flatnonzero(expected[2].predicted[0])])
+    assert written == "['Sports', 'Business']"
