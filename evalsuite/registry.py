@@ -26,6 +26,7 @@ from evalsuite.errors import PluginError, UnknownNameError, UsageError, nearest
 
 GROUP = "evalsuite"
 VARIABLE = "EVALSUITE_PLUGINS"
+LONGEST_PROBLEM = 300  # characters: what is said of a broken plugin stays one line
 BUILT_IN = (
     "evalsuite.tasks.ag_news",
     "evalsuite.tasks.wipo",
@@ -162,7 +163,7 @@ class Registry:
 
 
 def _summary(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST_PROBLEM]}"
 
 
 def _checked(entry: Any, expected: type[Any]) -> Any:
