@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ TASK = "task.json"
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """What a method must know about its task, kept beside the run so that the data need not be read again."""
+    """What a method must know about its task, kept beside the run so that the data need not be read again.
+
+    ``shots``: solved examples (text, label indices) in front of every prompt.
+    """
 
     name: str
     labels: tuple[str, ...]
@@ -33,9 +36,10 @@ class TaskFacts:
     descriptions: dict[str, str]
     primary_metric: str
     private: bool
+    shots: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @classmethod
-    def of(cls, task: Task, splits: Splits) -> TaskFacts:
+    def of(cls, task: Task, splits: Splits, shots: Sequence[Example] = ()) -> TaskFacts:
         """The facts of a loaded task."""
         return cls(
             task.name,
@@ -44,7 +48,14 @@ class TaskFacts:
             dict(splits.descriptions),
             task.primary_metric,
             task.private,
+            tuple((example.text, example.labels) for example in shots),
         )
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TaskFacts:
+        """What ``task.json`` holds. Raises: KeyError, TypeError where it holds something else."""
+        shots = tuple((text, tuple(labels)) for text, labels in data["shots"])
+        return cls(**{**data, "labels": tuple(data["labels"]), "shots": shots})
 
 
 @dataclass(frozen=True)
@@ -67,8 +78,8 @@ def read_request(directory: Path) -> Request:
         raise StoreError(f"{directory} is not a run directory: {CONFIG} or {TASK} is missing")
     data: dict[str, Any] = read_yaml(directory / CONFIG)
     try:
-        facts: dict[str, Any] = json.loads((directory / TASK).read_text(encoding="utf-8"))
-        return Request(RunSpec.from_dict(data), TaskFacts(**{**facts, "labels": tuple(facts["labels"])}))
+        facts = TaskFacts.from_json(json.loads((directory / TASK).read_text(encoding="utf-8")))
+        return Request(RunSpec.from_dict(data), facts)
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{directory}: {CONFIG} or {TASK} was changed, or another version wrote it: {error}") from None
 
@@ -82,7 +93,7 @@ def make_prompts(request: Request, registry: Registry) -> PromptSet | None:
 def bind_prompts(request: Request, registry: Registry) -> PromptSet:
     """The template set that the request names, bound to its task's labels. Raises: UnknownNameError, TemplateError."""
     spec, facts = request.spec, request.facts
-    return load_prompts(
+    prompts = load_prompts(
         spec.template,
         task=facts.name,
         labels=facts.labels,
@@ -91,6 +102,7 @@ def bind_prompts(request: Request, registry: Registry) -> PromptSet:
         search=[*map(Path, spec.templates), *registry.template_folders],
         chat=spec.apply_chat_template,
     )
+    return replace(prompts, shots=facts.shots)
 
 
 def make_context(request: Request, registry: Registry, workdir: Path, progress: Progress, device: str) -> RunContext:

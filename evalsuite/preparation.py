@@ -10,7 +10,8 @@ from typing import Any
 from evalsuite.contracts import Example, MethodSpec, Splits, Task
 from evalsuite.data.splits import fingerprint
 from evalsuite.environment import cache_folder
-from evalsuite.errors import DataError, UnknownNameError
+from evalsuite.errors import DataError, OptionError, UnknownNameError
+from evalsuite.fewshot import draw_examples
 from evalsuite.identity import run_id, run_identity
 from evalsuite.metrics import BUILTIN
 from evalsuite.opening import Request, TaskFacts, make_prompts
@@ -55,11 +56,11 @@ def prepare(registry: Registry, spec: RunSpec, task: Task, method: MethodSpec) -
     if task.primary_metric not in (metrics := {*BUILTIN, *registry.metrics}):
         raise UnknownNameError("primary metric", task.primary_metric, metrics, f"named by task {task.name}")
     whole = load_splits(task, spec)
-    splits = limited(whole, spec)
+    splits, shots = without_shots(limited(whole, spec), spec, task)
     for name, examples in (("train", splits.train), ("test", splits.test)):
         if not examples:
             raise DataError(f"task {task.name}: the {name} split is empty; see: evalsuite validate --task {spec.task}")
-    request = Request(spec, TaskFacts.of(task, splits))
+    request = Request(spec, TaskFacts.of(task, splits, shots))
     prompts = make_prompts(request, registry)
     device, model_hash = "cpu", None
     if "model" in method.needs:
@@ -101,6 +102,23 @@ def limited(splits: Splits, spec: RunSpec) -> Splits:
     test = splits.test if count is None else smallest_hashes(splits.test, max(1, round(count)))
     train = splits.train if spec.train_limit is None else smallest_hashes(splits.train, spec.train_limit)
     return replace(splits, train=train, test=test)
+
+
+def without_shots(splits: Splits, spec: RunSpec, task: Task) -> tuple[Splits, list[Example]]:
+    """The splits without the documents that stand solved in every prompt, and these documents.
+
+    Raises:
+        OptionError: the task is private, and the run would have to keep its text.
+    """
+    if not spec.num_fewshot:
+        return splits, []
+    if task.private:
+        raise OptionError(
+            f"--num_fewshot {spec.num_fewshot} would keep texts of the private task {task.name!r} in the run; use 0"
+        )
+    shots = draw_examples(splits.train, spec.num_fewshot, spec.seed, len(splits.labels))
+    drawn = {example.id for example in shots}
+    return replace(splits, train=[example for example in splits.train if example.id not in drawn]), shots
 
 
 def smallest_hashes(examples: Sequence[Example], count: int) -> list[Example]:

@@ -23,6 +23,7 @@ LAYERS = (
         "config",
         "data",
         "environment",
+        "fewshot",
         "identity",
         "llm",
         "presets",

@@ -108,9 +108,10 @@ def _preview(registry: Registry, spec: RunSpec, task: Task, model: str | None, l
     prompts = bind_prompts(Request(spec, TaskFacts.of(task, splits)), registry)
     tokenizer = None
     if model:
+        from evalsuite.llm.options import ModelOptions
         from evalsuite.llm.source import load_tokenizer
 
-        tokenizer = load_tokenizer(model)
+        tokenizer = load_tokenizer(ModelOptions(model=model))
     answers = dict(zip(prompts.labels, prompts.verbalizers, strict=True))
     return {"template": prompts.name, "answers": answers, "documents": preview(prompts, splits.train, limit, tokenizer)}
 

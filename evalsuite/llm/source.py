@@ -59,6 +59,25 @@ def read_config(options: ModelOptions) -> Any:
         ) from error
 
 
+def load_tokenizer(options: ModelOptions) -> Any:
+    """The model's tokenizer alone, without its weights.
+
+    Raises:
+        ModelError: the model is absent or gated, or has no tokenizer that can be read.
+    """
+    import transformers
+
+    read_config(options)
+    name, revision = resolve_model(options.model)
+    try:
+        return transformers.AutoTokenizer.from_pretrained(
+            name, revision=revision, trust_remote_code=options.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{options.model} has no tokenizer that can be read: {reason}") from error
+
+
 def _fetch_config(name: str, revision: str | None) -> None:
     from huggingface_hub import errors, hf_hub_download
 

@@ -39,6 +39,7 @@ class PromptSet:
     hash: of the sources that made it, whatever folder they came from.
     labels: k names; verbalizers: k answers, one a label; both in label order.
     boundary, separator, none_answer: see ``ANSWER_SETTINGS``.
+    shots: solved examples (text, label indices) that go in front of every document.
     chat: True wraps prompts in the tokenizer's chat template, False never does, None where the model is an instruct
         model by its name.
     """
@@ -55,6 +56,7 @@ class PromptSet:
     none_answer: str
     chat: bool | None
     render: Callable[[Mapping[str, Any]], str] = field(repr=False, compare=False)
+    shots: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def prompt(self, text: str, examples: Sequence[tuple[str, Sequence[int]]] = ()) -> str:
         """The prompt for ``text`` after solved ``examples`` (text, label indices); ends before the boundary.
@@ -138,7 +140,9 @@ def load_prompts(
         descriptions=described,
         chat=chat,
         render=lambda variables: templates.render(prompt, variables)[0],
-        **settings,
+        boundary=settings["boundary"],
+        separator=settings["separator"],
+        none_answer=settings["none_answer"],
     )
 
 

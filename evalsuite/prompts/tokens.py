@@ -71,18 +71,20 @@ class PromptEncoder:
         max_length: int,
         reserve: int = 0,
         side: Literal["right", "left"] = "right",
-        examples: Sequence[tuple[str, Sequence[int]]] = (),
+        examples: Sequence[tuple[str, Sequence[int]]] | None = None,
     ) -> tuple[list[int], bool]:
         """Token ids of the prompt, at most ``max_length - reserve``, and whether the document was cut for that.
 
         Only the document is cut, from its ``side`` end; the instruction, the examples and the room for the answer
-        (``reserve`` tokens) stay. There is exactly one BOS where the tokenizer has the habit of adding one.
+        (``reserve`` tokens) stay. ``examples`` replace the prompt set's own. There is exactly one BOS where the
+        tokenizer has the habit of adding one.
 
         Raises:
             OptionError: nothing of the document would be left.
         """
         text = self._plain(text)
-        examples = [(self._plain(shown), labels) for shown, labels in examples]
+        shots = self.prompts.shots if examples is None else examples
+        examples = [(self._plain(shown), labels) for shown, labels in shots]
         budget = max_length - reserve
         ids = self._prompt(text, examples)
         if len(ids) <= budget:
@@ -189,7 +191,7 @@ def preview(
     for example in examples[:limit]:
         row: dict[str, str | int] = {
             "id": example.id,
-            "prompt": prompts.prompt(example.text),
+            "prompt": prompts.prompt(example.text, prompts.shots),
             "answer": prompts.boundary + prompts.answer(example.labels),
         }
         if encoder is not None:
