@@ -144,20 +144,16 @@ def _presets() -> Rows:
 
 def _runs(output_path: str) -> Rows:
     from evalsuite.errors import StoreError
+    from evalsuite.report.text import RUN_COLUMNS, run_row
     from evalsuite.store import find_runs, open_run
 
     rows: list[tuple[str, ...]] = []
     for directory in find_runs(output_path):
         try:
-            results = open_run(directory).results
+            rows.append((*run_row(open_run(directory).results), str(directory)))
         except StoreError as error:
-            rows.append((str(directory), "", "", "", str(error)))
-            continue
-        primary = results["primary_metric"]
-        value = results["metrics"]["summary"][primary]["value"]
-        score = "-" if value is None else f"{value:.4f}"
-        rows.append((str(directory), results["task"], results["method"], str(results["seed"]), f"{primary} {score}"))
-    return ("run", "task", "method", "seed", "result"), rows
+            rows.append((*[""] * len(RUN_COLUMNS), str(error)))
+    return (*RUN_COLUMNS, "run"), rows
 
 
 def _options(registry: Registry, task: str | None, method: str | None) -> Rows:

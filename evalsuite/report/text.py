@@ -36,6 +36,27 @@ def _metric_row(name: str, entry: Mapping[str, Any], primary: str) -> tuple[str,
     return title, f"{entry['value']:.4f}", f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
 
 
+RUN_COLUMNS = ("task", "method", "model", "seed", "result", "95% interval", "trainable", "train", "predict")
+
+
+def run_row(results: Mapping[str, Any]) -> tuple[str, ...]:
+    """One run in one line, in the order of ``RUN_COLUMNS``: its primary metric and what it cost."""
+    primary, cost = results["primary_metric"], results["cost"]
+    title, value, interval = _metric_row(primary, results["metrics"]["summary"][primary], "")
+    rate = cost["predict"]["documents_per_second"]
+    return (
+        results["task"],
+        results["method"],
+        results["model"] or "",
+        str(results["seed"]),
+        f"{title} {value}",
+        interval,
+        _count(results["parameters"]["trainable"]),
+        f"{cost['train']['seconds']:.0f} s",
+        f"{rate:,.0f} docs/s" if rate else "-",
+    )
+
+
 def cost_rows(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(what, amount) of parameters, time, throughput and memory."""
     parameters, cost, data = results["parameters"], results["cost"], results["data"]
