@@ -124,9 +124,10 @@ def _cost(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
     phases = outcome.accounting.phases
     for name in ("train", "predict"):
         phases[name].tokens = int(facts.pop(f"{name}_tokens", 0) or 0)
+    facts.pop("train_peak_cpu_bytes", None)  # the whole run's peak is at least that
     return {
         **outcome.accounting.to_json(),
-        "peak_memory_bytes": {"cpu": peak_memory(), "gpu": facts.pop("peak_gpu_bytes", None)},
+        "peak_memory_bytes": {"cpu": peak_memory(), "gpu": facts.pop("train_peak_gpu_bytes", None)},
     }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from evalsuite import preflight
 from evalsuite.accounting import Accounting
 from evalsuite.config import named_plugins, resolve
 from evalsuite.contracts import Method, Progress, RunContext, Scores
@@ -107,7 +108,8 @@ class _Trained:
 
 def _train(prepared: Prepared, workdir: Path, progress: Progress) -> _Trained:
     context = make_context(prepared.request, prepared.registry, workdir, progress, prepared.device)
-    estimate = preflight(prepared, context)
+    needed = preflight.estimate(prepared, context)
+    preflight.check(needed, prepared)
     validation = split_validation(prepared.splits.validation)
     # Before the model is built: a head is random too.
     _seed(prepared)
@@ -115,13 +117,7 @@ def _train(prepared: Prepared, workdir: Path, progress: Progress) -> _Trained:
     accounting = Accounting()
     with accounting.phase("train", documents=len(prepared.splits.train)):
         method.fit(prepared.splits.train, validation.stopping)
-    return _Trained(method, context, accounting, validation, estimate)
-
-
-def preflight(prepared: Prepared, context: RunContext) -> Mapping[str, Any]:
-    """What the run will need, as plain numbers, estimated before any heavy work; empty where the method cannot say."""
-    estimate = prepared.method.preflight
-    return {} if estimate is None else estimate(prepared.options, context, prepared.splits.train)
+    return _Trained(method, context, accounting, validation, needed)
 
 
 def _seed(prepared: Prepared) -> None:

@@ -33,7 +33,7 @@ LAYERS = (
         "store",
         "templates",
     ),
-    ("opening", "preparation", "reload", "report", "results", "runner"),
+    ("opening", "preflight", "preparation", "reload", "report", "results", "runner"),
     ("cli", "__main__"),
 )
 TASKS_MAY_SEE = {"contracts", "data", "errors", "hookspecs", "options"}

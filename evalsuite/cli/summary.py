@@ -28,23 +28,24 @@ def print_result(result: RunResult) -> None:
 def print_plan(prepared: Prepared, as_json: bool) -> None:
     """The resolved request, where each value came from, and the preflight estimate."""
     from evalsuite.opening import make_context
+    from evalsuite.preflight import estimate
     from evalsuite.progress import Silent
-    from evalsuite.runner import preflight
 
     spec = prepared.spec
     context = make_context(prepared.request, prepared.registry, prepared.directory.partial, Silent(), prepared.device)
-    estimate = dict(preflight(prepared, context))
+    needed = estimate(prepared, context)
     sizes = {name: len(prepared.splits.split(name)) for name in ("train", "validation", "test")}
     if as_json:
-        plan = {"spec": spec.to_dict(), "documents": sizes, "estimate": estimate, "run": str(prepared.directory.final)}
+        plan = {"spec": spec.to_dict(), "documents": sizes, "estimate": needed, "run": str(prepared.directory.final)}
         console.out(json.dumps(plan, ensure_ascii=False))
         return
     run_options = {name: value for name, value in spec.to_dict().items() if name != "origins"}
     rows = [row for name, value in run_options.items() for row in _spec_rows(name, value, spec.origins)]
     console.table(("option", "value", "from"), rows)
     console.table(("documents", "count"), [(name, str(count)) for name, count in sizes.items()], right=("count",))
-    if estimate:
-        console.table(("estimate", "value"), [(name, _amount(name, value)) for name, value in estimate.items()])
+    if needed:
+        amounts = [(name.removesuffix("_bytes"), _amount(name, value)) for name, value in needed.items()]
+        console.table(("estimate", "value"), amounts, right=("value",))
     state = " (complete)" if prepared.directory.complete else ""
     console.out(f"run: {prepared.directory.final}{state}")
 
@@ -59,4 +60,4 @@ def _spec_rows(name: str, value: Any, origins: Mapping[str, str]) -> list[tuple[
 def _amount(name: str, value: Any) -> str:
     if name.endswith("_bytes") and value is not None:
         return f"{value / 2**20:,.1f} MiB"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,.0f} s" if name == "seconds" else f"{value:,}"

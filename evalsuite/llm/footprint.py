@@ -20,7 +20,7 @@ from evalsuite.llm.backbone import (
 )
 from evalsuite.llm.options import LoraOptions, ModelOptions, TrainingOptions
 from evalsuite.llm.quantisation import is_4bit
-from evalsuite.llm.source import read_config
+from evalsuite.llm.source import read_config, resolve_model
 
 # NF4 with double quantisation: 4 bits a weight, an 8-bit scale for 64 of them and a 32-bit one for 256 scales
 # (QLoRA, arXiv 2305.14314, section 3: 0.127 bits a weight for the scales)
@@ -41,7 +41,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training will need, in bytes, worked out from the model's shape alone. All of it on one device.
+    """What a training will need, worked out from the model's shape alone. All of it on one device.
 
     base: the frozen weights. adapter: trained weights with gradients and optimizer. activations: what a micro-batch of
     the token budget keeps for the backward pass. checkpoint: one saved state on disk.
@@ -49,15 +49,15 @@ class Estimate:
 
     trainable_parameters: int
     total_parameters: int
-    base: int
-    adapter: int
-    activations: int
-    checkpoint: int
+    base_bytes: int
+    adapter_bytes: int
+    activations_bytes: int
+    checkpoint_bytes: int
 
     @property
-    def memory(self) -> int:
+    def memory_bytes(self) -> int:
         """All that is held at the peak."""
-        return self.base + self.adapter + self.activations
+        return self.base_bytes + self.adapter_bytes + self.activations_bytes
 
 
 def count_parameters(model: nn.Module) -> Parameters:
@@ -93,7 +93,7 @@ def estimate_training(
     """Estimate a training's memory on the meta device: the architecture is built, no weight is fetched or allocated.
 
     ``labels`` is the number of classes of a classification head, None for a model that writes text. Returns the
-    fields of ``Estimate`` and ``memory``. An estimate: kernels' workspaces and fragmentation come on top.
+    fields of ``Estimate`` and ``memory_bytes``. An estimate: kernels' workspaces and fragmentation come on top.
 
     Raises:
         ModelError: the model is absent or gated.
@@ -112,12 +112,12 @@ def estimate_training(
     estimate = Estimate(
         trainable_parameters=parameters.trainable,
         total_parameters=parameters.total,
-        base=_base_bytes(backbone),
-        adapter=parameters.trainable * TRAINED_BYTES,
-        activations=activations,
-        checkpoint=parameters.trainable * 16,  # weights, best weights and two moments
+        base_bytes=_base_bytes(backbone),
+        adapter_bytes=parameters.trainable * TRAINED_BYTES,
+        activations_bytes=activations,
+        checkpoint_bytes=parameters.trainable * 16,  # weights, best weights and two moments
     )
-    return {**asdict(estimate), "memory": estimate.memory}
+    return {**asdict(estimate), "memory_bytes": estimate.memory_bytes}
 
 
 def _skeleton(options: ModelOptions, device: torch.device, labels: int | None) -> Backbone:
@@ -130,7 +130,7 @@ def _skeleton(options: ModelOptions, device: torch.device, labels: int | None) -
     with torch.device("meta"):
         model = architecture.from_config(config, dtype=dtype, trust_remote_code=options.trust_remote_code)
     # peft and autograd see the meta device; ``device`` only tells what the run would do there
-    return Backbone(model, None, device, options.model, None, wants_4bit(options, device), "", dtype)
+    return Backbone(model, None, device, resolve_model(options.model)[0], None, wants_4bit(options, device), "", dtype)
 
 
 def _base_bytes(backbone: Backbone) -> int:
