@@ -18,7 +18,7 @@ base = AutoModelForSequenceClassification.from_pretrained(
     {name!r},
     {arguments},
 )
-base.score.float()  # the head was trained in float32
+{prepare}base.score.float()  # the head was trained in float32
 {cast}model = PeftModel.from_pretrained(base, "adapter").eval()
 batch = tokenizer(
     ["Text to classify."],
@@ -40,6 +40,11 @@ NF4 = """BitsAndBytesConfig(
         bnb_4bit_compute_dtype={dtype},
         llm_int8_skip_modules=["score"],
     )"""
+
+PREPARE = """for layer in base.modules():
+    if hasattr(layer, "support_avx512bf16_for_cpu"):
+        layer.support_avx512bf16_for_cpu = False  # keep 4-bit weights as they were trained on, on every CPU
+"""
 CAST = "base.score.register_forward_pre_hook(lambda module, states: (states[0].float(),))\n"
 LAST = "logits = model(**batch).logits"
 MEAN = """head = load_file("adapter/head.safetensors")["weight"].to(model.device)
@@ -72,6 +77,7 @@ def classifier_snippet(
         labels=list(labels),
         name=backbone.name,
         arguments=",\n    ".join(arguments),
+        prepare=PREPARE if backbone.quantised else "",
         cast=CAST if pooling == "last" and str(backbone.dtype) != "torch.float32" else "",
         max_length=options.max_length,
         logits=LAST if pooling == "last" else MEAN.format(decoder=base_of(backbone.model).base_model_prefix),

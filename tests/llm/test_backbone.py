@@ -109,7 +109,7 @@ def test_pad_token_beyond_the_embeddings_is_passed_over() -> None:
 
 
 def test_no_token_to_pad_with_is_an_error() -> None:
-    with pytest.raises(ModelError, match="has no token to pad with: set pad_token in tokenizer_config.json"):
+    with pytest.raises(ModelError, match=r"has no token to pad with: set pad_token in tokenizer_config\.json"):
         choose_pad_token(tiny_tokenizer(bos="<s>", eos="</s>", pad=None), 0)
 
 

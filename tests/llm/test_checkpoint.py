@@ -137,7 +137,7 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(StoreError, match="cannot write a checkpoint to .*No space left on device; free some space"):
+    with pytest.raises(StoreError, match=r"cannot write a checkpoint to .*No space left on device; free some space"):
         saved(tmp_path, 1)
     assert list(tmp_path.iterdir()) == []
 
