@@ -4,10 +4,8 @@ from evalsuite.data.declarative import task_from_yaml
 from evalsuite.data.documents import build_splits
 from evalsuite.data.splits import document_hash, fingerprint, normalise, text_hash
 from evalsuite.data.table import TableOptions, load_table
-from evalsuite.data.validate import Finding, validate
 
 __all__ = [
-    "Finding",
     "TableOptions",
     "build_splits",
     "document_hash",
@@ -16,5 +14,4 @@ __all__ = [
     "normalise",
     "task_from_yaml",
     "text_hash",
-    "validate",
 ]

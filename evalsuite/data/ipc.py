@@ -152,8 +152,11 @@ H99 other electricity
 """
 
 CLASSES = dict(line.split(" ", 1) for line in _CLASSES.strip().splitlines())
+_TITLES = {**SECTIONS, **CLASSES}
 
 
 def describe(code: str) -> str:
-    """What a code stands for, by the nearest level with a title here; "" where there is none."""
-    return CLASSES.get(code[:3]) or (SECTIONS.get(code[:1], "") if len(code) >= 1 else "")
+    """What a code stands for, "" if unknown. Below the classes: the title of the class and the code, so that none agree."""
+    length = next((length for length in (LEVELS["class"], LEVELS["section"]) if code[:length] in _TITLES), 0)
+    title = _TITLES.get(code[:length], "")
+    return f"{title} ({code})" if title and length < len(code) else title

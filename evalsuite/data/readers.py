@@ -78,7 +78,7 @@ def find_sources(path: Path) -> list[Source]:
 def _neighbour(path: Path) -> str:
     if not path.parent.is_dir():
         return f"; there is no folder {str(path.parent)!r} either"
-    names = [entry.name for entry in path.parent.iterdir()]
+    names = [entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in SUFFIXES]
     return f"; {nearest(path.name, names)}" if names else ""
 
 

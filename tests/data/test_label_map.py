@@ -48,6 +48,9 @@ def test_titles_of_the_classification() -> None:
     assert set(SECTIONS) == set("ABCDEFGH")
     assert len(CLASSES) > 114
     assert all(code[0] in SECTIONS and code[1:].isdigit() and len(code) == 3 for code in CLASSES)
-    assert describe("D01D001") == CLASSES["D01"]
-    assert describe("D98") == SECTIONS["D"]
+    assert describe("D") == "textiles, paper"
+    assert describe("D01") == "threads and fibres, spinning"
+    assert describe("D01D") == "threads and fibres, spinning (D01D)"
+    assert describe("D98") == "textiles, paper (D98)"
     assert describe("") == ""
+    assert len({describe(code) for code in CLASSES}) == len(CLASSES)

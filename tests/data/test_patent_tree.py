@@ -66,6 +66,12 @@ def test_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
     assert findings["duplicate id"] == ["US0100001#2"]
 
 
+def test_a_document_without_a_date_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, "train/1.xml", _record().replace("20010322", "X"))
+    corpus = read_tree(tmp_path, ["abstract"], tmp_path / "cache")
+    assert (corpus.dates, corpus.findings["no date"]) == ([""], ["US0100001"])
+
+
 def test_a_tree_without_train_and_test_is_one_undivided_corpus(tmp_path: Path) -> None:
     _write(tmp_path, "A/1.xml")
     corpus = read_tree(tmp_path, ["abstract"], tmp_path / "cache")

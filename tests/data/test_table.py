@@ -141,6 +141,7 @@ def test_unusable_rows_are_counted_and_never_dropped_in_silence(tmp_path: Path) 
         {"text": "half \ud800 pair", "label": "a"},
         {"text": "what", "label": "c"},
         {"label": "a"},
+        {"text": "a list where one label belongs", "label": ["a"]},
     ]
     _write_jsonl(tmp_path / "rows.jsonl", ROWS + bad)
     splits = _load(tmp_path / "rows.jsonl", labels=("a", "b"))
@@ -150,7 +151,7 @@ def test_unusable_rows_are_counted_and_never_dropped_in_silence(tmp_path: Path) 
         "text is not a string": ["row-124"],
         "text is a number": ["row-125"],
         "broken surrogate": ["row-126"],
-        "unknown label": ["row-127"],
+        "unknown label": ["row-127", "row-129"],
     }
     texts = {example.id: example.text for example in _all(splits)}
     assert texts["row-125"] == "7"
