@@ -52,7 +52,7 @@ def _finish(tokenizer: Tokenizer, alphabet: list[str], **changes: Any) -> PreTra
 
 def prompt_set(labels: tuple[str, ...] = ("World", "Sports", "Sport"), **changes: Any) -> PromptSet:
     arguments: dict[str, Any] = {"task": "t", "multilabel": True, "descriptions": {}, "search": []} | changes
-    return load_prompts("plain", labels=labels, **arguments)
+    return load_prompts("listed", labels=labels, **arguments)
 
 
 TOKENIZERS = pytest.mark.parametrize("make", [byte_level, sentencepiece])
@@ -173,7 +173,7 @@ def test_labels_that_become_the_same_tokens_are_refused() -> None:
     model = Tokenizer(models.WordLevel({"<unk>": 0, "</s>": 1, "a": 2, "Choose": 3}, unk_token="<unk>"))
     model.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, unk_token="<unk>", eos_token="</s>")
-    with pytest.raises(TemplateError, match="'World' and 'Sports' of template 'plain'"):
+    with pytest.raises(TemplateError, match="'World' and 'Sports' of template 'listed'"):
         PromptEncoder(tokenizer, prompt_set())
 
 

