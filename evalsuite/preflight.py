@@ -35,7 +35,11 @@ def _seconds(prepared: Prepared) -> float | None:
     """Training time from complete runs of this task, method and model: median seconds a document and epoch, scaled."""
     paces = []
     for directory in find_runs(prepared.directory.final.parent):
-        results = open_run(directory).results
+        try:
+            results = open_run(directory).results
+        except StoreError as error:  # what became of another run is no reason not to do this one
+            log.info("left out of the time estimate: %s", error)
+            continue
         epochs = results["options"]["method"].get("epochs", 1)
         paces.append(results["cost"]["train"]["seconds"] / results["data"]["sizes"]["train"] / epochs)
     if not paces:
