@@ -97,6 +97,8 @@ class Tfidf:
 
     def predict(self, texts: Sequence[str]) -> Scores:
         """Logits [n, k]; a text without a known word gets the bias alone."""
+        if not texts:  # scikit-learn refuses an empty list
+            return Scores(logits=np.zeros((0, len(self.ctx.labels)), np.float32))
         features = self.vectorizer.transform(texts)
         return Scores(logits=np.asarray(features @ self.weights + self.bias, np.float32))
 
