@@ -86,6 +86,27 @@ def _gpu() -> list[dict[str, Any]]:
     ]
 
 
+# Set by torchrun and accelerate launch. A child process that inherited them would wait for partners that never come.
+LAUNCHER_VARIABLES = (
+    "RANK",
+    "LOCAL_RANK",
+    "GROUP_RANK",
+    "ROLE_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_WORLD_SIZE",
+    "ROLE_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
+
+
+def without_launcher() -> dict[str, str]:
+    """This process's environment for a child that works alone."""
+    launcher = (*LAUNCHER_VARIABLES, "TORCHELASTIC_", "ACCELERATE_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(launcher)}
+
+
 def is_main_process() -> bool:
     """False in all but the first process of a launcher (torchrun, accelerate launch)."""
     return os.environ.get("RANK", "0") == "0"

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from evalsuite.contracts import Scores
 from evalsuite.data.splits import text_hash
+from evalsuite.environment import without_launcher
 from evalsuite.errors import EvalsuiteError
 
 DOCUMENTS = 64
@@ -87,7 +88,13 @@ def check_reload(
     command = [sys.executable, "-m", "evalsuite.reload", str(directory), device]
     try:
         child = subprocess.run(
-            command, input=json.dumps(list(texts)), capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+            command,
+            input=json.dumps(list(texts)),
+            env=without_launcher(),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return {"passed": False, "reason": f"the fresh process did not answer within {TIMEOUT_SECONDS} s"}

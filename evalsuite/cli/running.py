@@ -112,16 +112,21 @@ def _run(
     flags: Mapping[str, Any], assignments: Sequence[str], config: str | None, dry_run: bool, as_json: bool
 ) -> None:
     from evalsuite.cli.summary import print_plan, print_result
+    from evalsuite.environment import is_main_process
     from evalsuite.preparation import prepare
+    from evalsuite.progress import Silent
     from evalsuite.runner import execute
 
-    console.show_log()
+    if is_main_process():
+        console.show_log()
     registry = registry_for(named_plugins(flags, config))
     prepared = prepare(registry, *resolve(registry, flags, assignments, config))
     if dry_run:
         print_plan(prepared, as_json)
         return
-    result = execute(prepared, console.Bars())
+    result = execute(prepared, console.Bars() if is_main_process() else Silent())
+    if not is_main_process():  # under a launcher, one process speaks
+        return
     if as_json:
         console.out(json.dumps(dict(result.results), ensure_ascii=False))
     else:
