@@ -83,8 +83,6 @@ class PromptEncoder:
             OptionError: nothing of the document would be left.
         """
         text = self._plain(text)
-        shots = self.prompts.shots if examples is None else examples
-        examples = [(self._plain(shown), labels) for shown, labels in shots]
         budget = max_length - reserve
         ids = self._prompt(text, examples)
         if len(ids) <= budget:
@@ -105,15 +103,16 @@ class PromptEncoder:
             f"{len(self._prompt('', examples))} tokens, the answer {reserve}; raise max_length or shorten the template"
         )
 
-    def prompt_text(self, text: str, examples: Sequence[tuple[str, Sequence[int]]] = ()) -> str:
-        """The prompt as it is tokenised: in the chat template where that applies."""
-        prompt = self.prompts.prompt(text, examples)
+    def prompt_text(self, text: str, examples: Sequence[tuple[str, Sequence[int]]] | None = None) -> str:
+        """The prompt as it is tokenised: in the chat template where that applies. ``examples``: see ``prompt_ids``."""
+        shots = self.prompts.shots if examples is None else examples
+        prompt = self.prompts.prompt(self._plain(text), [(self._plain(shown), labels) for shown, labels in shots])
         if not self.chat:
             return prompt
         turns = [{"role": "user", "content": prompt}]
         return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
-    def _prompt(self, text: str, examples: Sequence[tuple[str, Sequence[int]]]) -> list[int]:
+    def _prompt(self, text: str, examples: Sequence[tuple[str, Sequence[int]]] | None) -> list[int]:
         ids = self._encode(self.prompt_text(text, examples))
         # A chat template may print BOS itself: a second one is not added.
         return ids if self.bos is None or ids[:1] == [self.bos] else [self.bos, *ids]

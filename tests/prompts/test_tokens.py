@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -188,3 +189,12 @@ def test_preview_shows_what_the_model_reads() -> None:
     assert rows[0]["prompt"] == "<s>" + prompts.prompt("first < /s>")
     assert rows[1]["answer"] == " none</s>"
     assert rows[1]["answer_tokens"] == len(PromptEncoder(tokenizer, prompts).answer_ids(()))
+
+
+def test_the_prompt_set_s_own_examples_are_in_every_prompt() -> None:
+    tokenizer = byte_level()
+    encoder = PromptEncoder(tokenizer, replace(prompt_set(), shots=(("shown </s>", (1,)),)))
+    ids, _ = encoder.prompt_ids("x", max_length=500)
+    assert "Text: shown < /s>\nCategories: Sports\n\nText: x\n" in tokenizer.decode(ids)
+    assert encoder.prompt_text("x") in tokenizer.decode(ids)
+    assert "shown" not in encoder.prompt_text("x", [])
