@@ -18,8 +18,8 @@ from evalsuite.data.documents import Corpus, Document, Findings
 from evalsuite.data.splits import text_hash
 from evalsuite.errors import StoreError
 
-BATCH = 512
-"""Documents held in memory while the file is written."""
+BATCH = 4_000_000
+"""Characters of text held in memory while the file is written."""
 
 COLUMNS = ("id", "text", "labels", "split", "date", "hash")
 
@@ -102,11 +102,13 @@ def _write(path: Path, read: Callable[[Findings], Iterable[Document]]) -> None:
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
     batch: list[Document] = []
+    characters = 0
     for document in documents:
         batch.append(document)
-        if len(batch) == BATCH:
+        characters += len(document.text)
+        if characters >= BATCH:
             yield batch
-            batch = []
+            batch, characters = [], 0
     if batch:
         yield batch
 

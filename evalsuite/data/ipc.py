@@ -156,7 +156,7 @@ _TITLES = {**SECTIONS, **CLASSES}
 
 
 def describe(code: str) -> str:
-    """What a code stands for, "" if unknown. Below the classes: the title of the class and the code, so that none agree."""
+    """What a code stands for, "" if unknown. Below the classes: title of the class, and code, so that none agree."""
     length = next((length for length in (LEVELS["class"], LEVELS["section"]) if code[:length] in _TITLES), 0)
     title = _TITLES.get(code[:length], "")
     return f"{title} ({code})" if title and length < len(code) else title

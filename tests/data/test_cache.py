@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from evalsuite.data.cache import BATCH, cached_corpus, source_key
+from evalsuite.data import cache
+from evalsuite.data.cache import cached_corpus, source_key
 from evalsuite.data.documents import Document, Findings, note
 from evalsuite.data.splits import text_hash
 from evalsuite.errors import DataError, StoreError
+
+
+class _Watched(Document):
+    """A document whose life can be followed."""
 
 
 class _Source:
@@ -24,19 +30,37 @@ class _Source:
             yield Document(f"id-{number}", f"täxt {number}", ("A01", "", "B"), "train", "2000-01-02")
 
 
-def test_what_is_read_back_is_what_was_read(tmp_path: Path) -> None:
-    source = _Source(BATCH + 7)
+def test_what_is_read_back_is_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "BATCH", 40)  # characters: five documents
+    source = _Source(17)
     first, again = (cached_corpus(tmp_path, "key", source.read) for _ in range(2))
     assert source.reads == 1
     for corpus in (first, again):
-        assert len(corpus) == len(corpus.texts) == BATCH + 7
-        assert corpus.ids[-1] == f"id-{BATCH + 6}"
-        assert corpus.texts[BATCH] == f"täxt {BATCH}"
-        assert corpus.texts[1:3] == ["täxt 1", "täxt 2"]
+        assert len(corpus) == len(corpus.texts) == 17
+        assert corpus.ids[-1] == "id-16"
+        assert [corpus.texts[row] for row in (0, 5, 16)] == ["täxt 0", "täxt 5", "täxt 16"]
+        assert corpus.texts[3:6] == ["täxt 3", "täxt 4", "täxt 5"]
         assert corpus.labels[0] == ("A01", "", "B")
         assert (corpus.splits[0], corpus.dates[0]) == ("train", "2000-01-02")
         assert corpus.hashes[0] == text_hash("täxt 0")
-        assert corpus.findings == {"seen": [str(number) for number in range(BATCH + 7)]}
+        assert corpus.findings == {"seen": [str(number) for number in range(17)]}
+
+
+def test_memory_is_bounded_by_a_batch_not_by_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "BATCH", 100_000)
+    alive, most = set(), 0
+
+    def read(findings: Findings) -> Iterator[Document]:
+        nonlocal most
+        for number in range(200):
+            document = _Watched(f"{number}", "x" * 10_000, ())
+            alive.add(number)
+            weakref.finalize(document, alive.discard, number)
+            most = max(most, len(alive))
+            yield document
+
+    cached_corpus(tmp_path, "key", read)
+    assert most < 30
 
 
 def test_the_key_changes_with_files_and_options() -> None:
