@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,17 @@ def _no_traces_in_the_home_folder(tmp_path_factory: pytest.TempPathFactory) -> I
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVALSUITE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("EVALSUITE_PLUGINS", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_resamples() -> Iterator[None]:
+    """Runs in this process draw 100 resamples, which takes no time; metrics' own tests check the intervals."""
+    from evalsuite import runner
+    from evalsuite.metrics import Bootstrap, evaluate
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "evaluate", functools.partial(evaluate, bootstrap=Bootstrap(resamples=100)))
         yield
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +17,12 @@ import evalsuite
 from evalsuite import runner
 from evalsuite.contracts import Example
 from evalsuite.errors import StoreError, UsageError
-from evalsuite.metrics import Bootstrap, evaluate
 from evalsuite.samples import read_samples
 from evalsuite.store import find_runs, open_run
 
 SPY = Path(__file__).parent / "spy_plugin.py"
 MARKER = "zxqv"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_resamples() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "evaluate", functools.partial(evaluate, bootstrap=Bootstrap(resamples=100)))
-        yield
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 @pytest.fixture
@@ -54,7 +45,7 @@ def write(path: Path, source: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> evalsuite.RunResult:
+def finished(tmp_path_factory: pytest.TempPathFactory, few_resamples: None) -> evalsuite.RunResult:
     return run(tmp_path_factory.mktemp("finished"), bias=0.25, seed=3)
 
 

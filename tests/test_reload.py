@@ -1,0 +1,137 @@
+"""The reload check: passes, finds a method that forgets, and reports a process that dies."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import evalsuite
+from evalsuite import reload
+from evalsuite.contracts import Scores
+from evalsuite.reload import DOCUMENTS, TOLERANCE, choose_documents, compare
+from evalsuite.store import open_run
+
+SPY = Path(__file__).parent / "spy_plugin.py"
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
+
+def run(folder: Path, **options: Any) -> evalsuite.RunResult:
+    return evalsuite.run("words", "spy", plugins=[SPY], output_path=folder, **options)
+
+
+def logits(*rows: list[float]) -> Scores:
+    return Scores(logits=np.array(rows, np.float32))
+
+
+def test_a_fresh_process_repeats_the_answers(tmp_path: Path) -> None:
+    check = run(tmp_path, bias=1.0).results["reload_check"]
+    assert check == {
+        "passed": True,
+        "documents": 20,
+        "labels_differ": 0,
+        "labels_differ_outside_tolerance": 0,
+        "largest_logit_difference": 0.0,
+        "tolerance": TOLERANCE,
+    }
+
+
+def test_a_method_that_forgets_is_kept_and_marked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "evalsuite"):
+        result = run(tmp_path, bias=5.0, forget=True)
+    assert result.results["reload_failed"] is True
+    assert result.results["reload_check"]["labels_differ_outside_tolerance"] > 0
+    assert result.results["reload_check"]["largest_logit_difference"] == pytest.approx(5)
+    assert open_run(result.directory, verify=True).results["reload_failed"] is True
+    assert (result.directory / "spy.json").read_text() == "5.0"
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("the saved model does not repeat the trained one's answers")
+    assert "\n" not in warning
+
+
+@pytest.mark.parametrize(
+    ("break_in", "code", "message"),
+    [("load", 1, "as asked: zxqv"), ("exit", 9, "no message")],
+)
+def test_a_process_that_dies_is_reported_in_one_line(tmp_path: Path, break_in: str, code: int, message: str) -> None:
+    check = run(tmp_path, break_in=break_in).results["reload_check"]
+    assert check == {
+        "passed": False,
+        "reason": f"the fresh process ended with exit code {code}",
+        "message": message,
+    }
+
+
+def test_a_process_that_hangs_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(command: list[str], **options: Any) -> None:
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    check = reload.check_reload(tmp_path, ["a"], logits([0, 1]), False, "cpu")
+    assert check["reason"] == f"the fresh process did not answer within {reload.TIMEOUT_SECONDS} s"
+
+
+def test_the_answer_is_alone_on_stdout_whatever_libraries_print(tmp_path: Path) -> None:
+    source = SPY.read_text(encoding="utf-8").replace(
+        'if config.break_in == "load":', 'os.write(1, b"noise of C code\\n"); print("noise")\n    if False:'
+    )
+    plugin = tmp_path / "noisy.py"
+    plugin.write_text(source, encoding="utf-8")
+    result = evalsuite.run("words", "spy", plugins=[plugin], output_path=tmp_path / "runs")
+    assert result.results["reload_check"]["passed"] is True
+
+
+def test_the_process_refuses_what_is_no_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "evalsuite.reload", str(tmp_path), "cpu"]
+    child = subprocess.run(command, input=json.dumps([]), capture_output=True, text=True, check=False)
+    assert child.returncode == 1
+    assert child.stderr.startswith("StoreError: ")
+    assert len(child.stderr.splitlines()) == 1
+
+
+def test_a_label_may_differ_within_the_tolerance_only() -> None:
+    near, far = [0.0, TOLERANCE / 2, -9], [0.0, TOLERANCE * 2, -9]
+    flipped = [TOLERANCE / 2, 0.0, -9]
+    assert compare(logits(near), logits(flipped), False)["passed"] is True
+    assert compare(logits(near), logits(flipped), False)["labels_differ"] == 1
+    assert compare(logits(far), logits(flipped), False)["passed"] is False
+    assert compare(logits(far, far), logits(far, flipped), False)["labels_differ_outside_tolerance"] == 1
+    assert compare(logits(near), logits([0.0, TOLERANCE / 2, 9]), False)["passed"] is False
+
+
+def test_one_close_call_does_not_excuse_another_label() -> None:
+    assert compare(logits([0.01, 5]), logits([-0.01, 5]), True)["passed"] is True
+    assert compare(logits([0.01, 5]), logits([0.01, -5]), True)["passed"] is False
+    assert compare(logits([1, 5]), logits([-1, 5]), True)["passed"] is False
+
+
+def test_decisions_alone_must_be_equal() -> None:
+    one = Scores(predicted=np.array([[True, False], [False, True]]))
+    other = Scores(predicted=np.array([[True, False], [True, False]]))
+    assert compare(one, one, False)["passed"] is True
+    assert compare(one, other, False)["passed"] is False
+    assert compare(one, other, False)["largest_logit_difference"] is None
+
+
+def test_logits_that_are_no_numbers_any_more_fail() -> None:
+    assert compare(logits([1, 0]), logits([float("nan"), float("nan")]), False)["passed"] is False
+
+
+def test_the_documents_are_the_closest_calls_and_a_fixed_draw() -> None:
+    n = 500
+    texts = [f"text {row}" for row in range(n)]
+    gaps = np.random.default_rng(0).permutation(n)
+    scores = Scores(logits=np.stack([gaps, np.zeros(n)], axis=1).astype(np.float32))
+    chosen = choose_documents(texts, scores, False)
+    assert len(chosen) == len(set(chosen)) == DOCUMENTS
+    assert set(np.argsort(gaps)[: DOCUMENTS // 2]) <= set(chosen)
+    without = choose_documents(texts, Scores(predicted=np.zeros((n, 2), bool)), False)
+    assert len(without) == DOCUMENTS
+    assert set(chosen[DOCUMENTS // 2 :]) <= set(without)
+    assert choose_documents(texts[:3], Scores(logits=np.zeros((3, 2), np.float32)), False) == [0, 1, 2]
