@@ -95,7 +95,8 @@ class LabelScorer:
                 difference = float(np.abs(self._scored(way, prompts, tree) - expected).max())
             # Whatever a model raises, it says that this model cannot be scored this way; the plain way remains.
             except Exception as error:  # noqa: BLE001
-                reasons.append(f"{way} is refused ({type(error).__name__}: {str(error).splitlines()[0][:120]})")
+                cause = " ".join(str(error).split())[:120]
+                reasons.append(f"{way} is refused ({type(error).__name__}: {cause})")
                 continue
             if difference <= tolerance:
                 return way, "; ".join([*reasons, f"within {difference:.1e} nats of one label at a time"])

@@ -189,9 +189,15 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
 
 class Templates:
-    """The template files below ``search`` (first wins), then below the built-in folder, and how to render them."""
+    """The template files below ``search`` (first wins), then below the built-in folder, and how to render them.
+
+    Raises:
+        TemplateError: a folder of ``search`` does not exist.
+    """
 
     def __init__(self, search: Sequence[Path]) -> None:
+        if absent := [str(folder) for folder in search if not folder.is_dir()]:
+            raise TemplateError(f"no folder {absent[0]!r} to look for templates in; expected one that holds <set>/*.j2")
         self.roots: list[Traversable | Path] = [*search, files("evalsuite.templates")]
         self.sources: dict[str, str] = {}  # by name, in the order of loading
         self._names: dict[str, str] = {}  # file shown in a traceback -> template name
@@ -200,7 +206,7 @@ class Templates:
     def sets(self) -> dict[str, str]:
         """Name of every template set -> the folder it is found in first."""
         found: dict[str, str] = {}
-        for root in filter(lambda root: root.is_dir(), self.roots):
+        for root in self.roots:
             for folder in sorted(root.iterdir(), key=lambda entry: entry.name):
                 if folder.is_dir() and any(folder.joinpath(f).is_file() for f in ("prompt.j2", "answer.j2")):
                     found.setdefault(folder.name, str(folder))

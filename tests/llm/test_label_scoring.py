@@ -97,7 +97,9 @@ def test_the_plain_way_is_left_when_the_others_fail(
     monkeypatch.setitem(label_scoring.WAYS, "shared prefix", broken)
     scorer = LabelScorer(backbone, CANDIDATES, max_length=100)
     assert scorer.way == "plain"
-    assert scorer.reason.startswith("one pass is refused (RuntimeError: no such kernel); shared prefix is refused")
+    assert scorer.reason.startswith(
+        "one pass is refused (RuntimeError: no such kernel second line); shared prefix is refused"
+    )
     prompts = prompts_of(5, 9)
     assert np.abs(scorer.score(prompts) - oracle(backbone, prompts, CANDIDATES)).max() < 1e-4
 

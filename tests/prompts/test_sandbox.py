@@ -53,7 +53,7 @@ def test_a_template_that_explodes_fails_fast(tmp_path: Path, source: str) -> Non
     start = time.perf_counter()
     with pytest.raises(TemplateError):
         render(tmp_path, source, text="x" * 2000)
-    assert time.perf_counter() - start < 3
+    assert time.perf_counter() - start < 10  # the built-in sandbox takes half a minute
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_the_first_folder_wins_and_a_task_folder_wins_inside_it(tmp_path: Path) 
     for name in ("first/s/prompt.j2", "second/s/prompt.j2", "second/s/news/prompt.j2", "second/t/news/prompt.j2"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    templates = Templates([tmp_path / "first", tmp_path / "second", tmp_path / "absent"])
+    templates = Templates([tmp_path / "first", tmp_path / "second"])
     assert templates.render(templates.find("s", "news", "prompt.j2"), {})[0] == "first/s/prompt.j2"
     assert templates.render(templates.find("t", "news", "prompt.j2"), {})[0] == "second/t/news/prompt.j2"
     only_second = Templates([tmp_path / "second"])
@@ -149,7 +149,9 @@ def test_the_first_folder_wins_and_a_task_folder_wins_inside_it(tmp_path: Path) 
     assert only_second.find("s", "other", "prompt.j2") == "s/prompt.j2"
 
 
-def test_missing_sets_and_files_say_what_to_do(tmp_path: Path) -> None:
+def test_missing_folders_sets_and_files_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match=r"no folder '.*absent' to look for templates in"):
+        Templates([tmp_path / "absent"])
     with pytest.raises(UnknownNameError, match=r"unknown template 'plane'. did you mean plain\?"):
         Templates([]).find("plane", "task", "prompt.j2")
     (tmp_path / "half").mkdir()
