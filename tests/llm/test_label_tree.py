@@ -27,7 +27,7 @@ def test_paths_spell_the_answers() -> None:
     for answer, path in zip(ANSWERS, tree.paths, strict=True):
         edges = np.flatnonzero(path)
         assert [tree.targets[edge] for edge in edges] == answer
-        assert [tree.sources[edge] for edge in edges][0] == 0
+        assert tree.sources[edges[0]] == 0
     assert sorted(edge for pairs in tree.children for edge, _ in pairs) == list(range(len(tree.targets)))
 
 
