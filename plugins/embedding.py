@@ -160,9 +160,12 @@ class Embedding:
         return self._backbone
 
     def _encode(self, texts: Sequence[str]) -> Encoded:
+        from evalsuite.llm.backbone import longest_input
         from evalsuite.llm.batching import encode
 
-        return encode(self._ready().tokenizer, texts, self.config.max_length, self.config.truncation_side)
+        backbone = self._ready()
+        length = longest_input(backbone, self.config.max_length)
+        return encode(backbone.tokenizer, texts, length, self.config.truncation_side)
 
     def _targets(self, examples: Sequence[Example]) -> Tensor:
         """Class indices, int64 [n]; for multi-label tasks 0 or 1 a label, float32 [n, k]."""
@@ -201,7 +204,8 @@ class Embedding:
             return list(logits.cpu().numpy())
 
         backbone.model.eval()
-        with torch.inference_mode():
+        # not inference_mode: a model may keep tensors of a validation, and training could not use those
+        with torch.no_grad():
             rows = map_batches(classify_rows, encoded.lengths, self.config.token_budget, count)
         return np.array(rows, dtype=np.float32).reshape(len(rows), len(self.ctx.labels))
 

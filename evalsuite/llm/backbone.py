@@ -180,6 +180,12 @@ def local_device(device: str) -> torch.device:
     return chosen
 
 
+def longest_input(backbone: Backbone, asked: int) -> int:
+    """``asked`` tokens, or fewer where the model knows fewer positions."""
+    known = getattr(backbone.model.config.get_text_config(), "max_position_embeddings", None)
+    return min(asked, known or asked)
+
+
 def base_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """The transformers model under the adapter, whose layers carry the LoRA updates in place."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
@@ -194,7 +200,7 @@ def _load(
     quantised = wants_4bit(options, device)
     common = {"revision": revision, "trust_remote_code": options.trust_remote_code}
     already = getattr(config, "quantization_config", None) is not None
-    with _quiet():
+    with _quiet(bars=not Path(name).is_dir()):
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, **common)
             pad_token_id = choose_pad_token(tokenizer, config.get_text_config().vocab_size)
@@ -205,7 +211,6 @@ def _load(
                 attn_implementation=None if options.attn_implementation == "auto" else options.attn_implementation,
                 quantization_config=nf4(dtype, skip_modules) if quantised and not already else None,
                 output_loading_info=True,
-                pad_token_id=pad_token_id,
                 **common,
                 **settings,
             )
@@ -218,6 +223,8 @@ def _load(
         raise ModelError(
             f"{options.model} lacks {len(missing)} weights of its architecture, the first is {missing[0]!r}"
         )
+    for part in (model.config, model.config.get_text_config()):  # the same object but for models that also see
+        part.pad_token_id = pad_token_id
     keep_weights_in_place(model)
     model.eval()
     effective = str(getattr(model.config, "_attn_implementation", None) or "eager")
@@ -294,15 +301,16 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back transformers' load report and progress bar: what they say is checked here, or expected."""
+def _quiet(bars: bool) -> Iterator[None]:
+    """Hold back transformers' load report, which is checked here, and its ``bars`` where nothing is downloaded."""
     logging = transformers.utils.logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    verbosity, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    if not bars:
+        logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
-        if bars:
+        if shown:
             logging.enable_progress_bar()

@@ -122,21 +122,20 @@ def map_batches(
     results: dict[int, Result] = {}
     waiting = micro_batches(range(len(lengths)), lengths, budget)[::-1]
     while waiting:
-        batch = waiting.pop()
+        batch = waiting[-1]
         try:
             results.update(zip(batch, function(batch), strict=True))
+            done(len(waiting.pop()))
+            continue
         except torch.OutOfMemoryError as error:
             if len(batch) == 1:
                 raise ModelError(
                     f"no memory for one document of {lengths[batch[0]]} tokens; lower max_length, or use load_in_4bit"
                 ) from error
-        if batch[0] in results:
-            done(len(batch))
-            continue
+        # only here has the failed batch let go of its tensors
         torch.cuda.empty_cache()
-        budget = len(batch) * lengths[batch[0]] // 2
-        rest = [index for group in [batch, *waiting] for index in group]
-        waiting = micro_batches(rest, lengths, budget)[::-1]
+        rest = [index for group in waiting for index in group]
+        waiting = micro_batches(rest, lengths, len(batch) * lengths[batch[0]] // 2)[::-1]
     return [results[index] for index in range(len(lengths))]
 
 

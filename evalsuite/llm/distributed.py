@@ -28,12 +28,15 @@ class Processes:
         """The documents of a step that are this process's: every ``count``-th, none twice, possibly none."""
         return documents[self.rank :: self.count]
 
-    def agree_on_least(self, *values: int) -> tuple[int, ...]:
-        """Each value's minimum over all processes."""
+    def least(self, value: int) -> int:
+        """The smallest value of any process."""
+        return value if self.count == 1 else int(gather(torch.tensor([value], device=self.device)).min())
+
+    def any_of(self, *flags: bool) -> tuple[bool, ...]:
+        """Of each flag, whether any process has set it."""
         if self.count == 1:
-            return values
-        everyone = gather(torch.tensor([values], dtype=torch.int64, device=self.device))
-        return tuple(everyone.amin(dim=0).tolist())
+            return flags
+        return tuple(gather(torch.tensor([flags], device=self.device)).any(dim=0).tolist())
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Add up every parameter's gradient over all processes, in one exchange; a missing gradient counts as zero."""

@@ -11,8 +11,7 @@ from pydantic import Field
 
 from evalsuite.options import Options, option
 
-QLORA = "QLoRA, arXiv 2305.14314, table 9"
-LORA = "LoRA, arXiv 2106.09685, section 4.2"
+QLORA = "QLoRA, arXiv 2305.14314, appendix B.2, and its published qlora.py"
 PAPER = "arXiv 2512.12677"
 HOUSE = "house default"
 

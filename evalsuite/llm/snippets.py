@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evalsuite.llm.backbone import Backbone, base_of
+from evalsuite.llm.backbone import Backbone, base_of, longest_input
 from evalsuite.llm.options import ModelOptions
 
 CLASSIFIER = """\
@@ -18,6 +18,7 @@ base = AutoModelForSequenceClassification.from_pretrained(
     {name!r},
     {arguments},
 )
+base.config.get_text_config().pad_token_id = tokenizer.pad_token_id
 {prepare}base.score.float()  # the head was trained in float32
 {cast}model = PeftModel.from_pretrained(base, "adapter").eval()
 batch = tokenizer(
@@ -62,7 +63,7 @@ def classifier_snippet(
 
     Last-token logits are the stock model's own; mean pooling takes the head from ``head.safetensors``.
     """
-    arguments = [f"num_labels={len(labels)}", f"dtype={backbone.dtype}", "pad_token_id=tokenizer.pad_token_id"]
+    arguments = [f"num_labels={len(labels)}", f"dtype={backbone.dtype}"]
     if backbone.revision:
         arguments.append(f"revision={backbone.revision!r}")
     if options.trust_remote_code:
@@ -79,7 +80,7 @@ def classifier_snippet(
         arguments=",\n    ".join(arguments),
         prepare=PREPARE if backbone.quantised else "",
         cast=CAST if pooling == "last" and str(backbone.dtype) != "torch.float32" else "",
-        max_length=options.max_length,
+        max_length=longest_input(backbone, options.max_length),
         logits=LAST if pooling == "last" else MEAN.format(decoder=base_of(backbone.model).base_model_prefix),
         answer=MULTI if multilabel else SINGLE,
     )

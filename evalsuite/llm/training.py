@@ -135,25 +135,22 @@ class _Loop:
 
     def run(self, request: StopRequest, count: Callable[[int], None]) -> None:
         """Train to the end, saving from time to time; on a signal finish the step, save and raise ``Interrupted``."""
-        summary, stop = self.summary, False
-        saved = time.monotonic()
+        summary, stop, saved = self.summary, False, time.monotonic()
         started = saved - summary.seconds
         count(min(summary.steps * self.batch_size, self.total_documents))
-        while summary.steps < summary.total_steps and not summary.stopped_early:
+        while summary.steps < summary.total_steps and not summary.stopped_early and not stop:
             documents = self.documents(summary.steps)
-            stop = self.step(documents, request)
+            self.step(documents)
             count(len(documents))
             if summary.steps in self.evaluate_at:
                 self.validate()
             summary.seconds = time.monotonic() - started
             due = time.monotonic() - saved > 60 * self.options.checkpoint_minutes
-            if stop:
-                break
-            if self.processes.from_main(due):
+            stop, due = self.processes.any_of(request.asked, due)
+            if stop or due:
                 self.save()
                 saved = time.monotonic()
-        if stop or (request.asked and self.processes.count == 1):
-            self.save()
+        if stop:
             raise Interrupted(
                 f"stopped after step {summary.steps} of {summary.total_steps}; the state is saved in {self.folder},"
                 " the same command goes on from there"
@@ -169,18 +166,15 @@ class _Loop:
             self._epoch = (epoch, plan)
         return self._epoch[1][within]
 
-    def step(self, documents: list[int], request: StopRequest) -> bool:
-        """One optimizer step; returns whether all processes agree to stop after it.
-
-        Without memory, the token budget is cut and the same documents are done again.
-        """
+    def step(self, documents: list[int]) -> None:
+        """One optimizer step. Without memory, the token budget is cut and the same documents are done again."""
         summary = self.summary
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(summary.steps, summary.total_steps, self.options)
         while True:
             self.optimizer.zero_grad(set_to_none=True)
             losses, possible = self.accumulate(documents)
-            budget, going_on = self.processes.agree_on_least(possible, not request.asked)
+            budget = self.processes.least(possible)
             if budget == summary.token_budget:
                 break
             if budget == 0:
@@ -191,7 +185,6 @@ class _Loop:
             torch.cuda.empty_cache()
             summary.token_budget, summary.memory_cuts = budget, summary.memory_cuts + 1
         self.update(documents, losses)
-        return not going_on
 
     def accumulate(self, documents: list[int]) -> tuple[dict[int, Tensor], int]:
         """Gradients of this process's share: (loss a document, the token budget this process can work with).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import tiny_tokenizer
 from tokenizers import processors
-from training_setup import LABELS, classifier, documents, objective
+from training_setup import LABELS, classifier, context, documents, objective, quick
 
 from evalsuite.errors import ModelError
 from evalsuite.llm.backbone import (
@@ -27,6 +28,7 @@ from evalsuite.llm.backbone import (
 from evalsuite.llm.options import LoraOptions, ModelOptions
 from evalsuite.llm.quantisation import is_4bit
 from evalsuite.llm.seeding import seed_everything
+from evalsuite.llm.training import train
 
 
 def gradients(backbone: Any, examples: Any) -> torch.Tensor:
@@ -202,6 +204,21 @@ def test_missing_weights_are_an_error(tiny_llama: Path, tmp_path: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"lacks 1 weights of its architecture, the first is 'model.layers.0.mlp.up"):
         load_causal_lm(ModelOptions(model=str(folder)), "cpu")
+
+
+def test_4bit_validation_in_mid_training_leaves_training_alone(tiny_llama: Path, tmp_path: Path) -> None:
+    def losses(folder: str, evaluations: int) -> list[float]:
+        backbone = classifier(tiny_llama, load_in_4bit=True)
+        goal = objective(backbone, documents(20))
+
+        def validate() -> float:
+            with torch.no_grad():
+                return -float(goal.losses(backbone.model, goal.collate(range(20))).mean())
+
+        options = quick(evaluations=evaluations, patience=0)
+        return train(backbone, replace(goal, validate=validate), options, context(tmp_path / folder)).losses
+
+    assert losses("with", 6) == losses("without", 0)
 
 
 def test_loading_says_nothing(tiny_llama: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -100,7 +100,9 @@ def test_activations_are_those_a_real_forward_keeps(name: str, request: pytest.F
 def test_recomputing_saves_memory(tiny_llama: Path) -> None:
     def activations(recompute: bool) -> int:
         options = TrainingOptions(gradient_checkpointing=recompute)
-        return estimate_training(ModelOptions(model=str(tiny_llama)), LoraOptions(), options, "cpu", 3)["activations_bytes"]
+        return estimate_training(ModelOptions(model=str(tiny_llama)), LoraOptions(), options, "cpu", 3)[
+            "activations_bytes"
+        ]
 
     assert activations(True) < activations(False)
 

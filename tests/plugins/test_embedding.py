@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from training_setup import LABELS, context, documents
 
 from evalsuite.contracts import Example, RunContext, Scores
@@ -53,7 +54,10 @@ def test_learns_and_survives_the_disk(
     assert share_right(method, documents(30, multilabel), multilabel) > 0.8
     before = method.predict(TEXTS).logits
     method.save(tmp_path)
+    # with mean pooling, a stock reload must not find a head to read the last token with
     assert (tmp_path / "adapter" / "head.safetensors").exists() == (pooling == "mean")
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert any("score" in name for name in saved) == (pooling == "last")
     after = Embedding.load(tmp_path, method.config, context(tmp_path, multilabel)).predict(TEXTS).logits
     assert np.array_equal(before, after)
 
@@ -64,6 +68,13 @@ def test_prediction_keeps_the_order_of_the_texts(tiny_llama: Path, tmp_path: Pat
     alone = np.concatenate([method.predict([text]).logits for text in TEXTS])
     assert together.dtype == np.float32
     np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_inputs_are_no_longer_than_the_model_can_read(tiny_llama: Path, tmp_path: Path) -> None:
+    method = fitted(tiny_llama, context(tmp_path), epochs=1, max_length=4096)
+    method.predict(["many words " * 2000])
+    assert method.ctx.facts["predict_tokens"] == 512
+    assert method.ctx.facts["truncated_share"] == 1
 
 
 def test_no_texts(tiny_llama: Path, tmp_path: Path) -> None:
@@ -147,7 +158,9 @@ def test_preflight_estimates_and_finds_an_absent_model(tiny_llama: Path, tmp_pat
     (spec,) = evalsuite_register_methods()
     assert (spec.name, spec.needs, spec.config) == ("embedding", {"model"}, EmbeddingConfig)
     estimate = spec.preflight(config(tiny_llama), context(tmp_path), documents(3))
-    assert estimate["memory_bytes"] == estimate["base_bytes"] + estimate["adapter_bytes"] + estimate["activations_bytes"]
+    assert (
+        estimate["memory_bytes"] == estimate["base_bytes"] + estimate["adapter_bytes"] + estimate["activations_bytes"]
+    )
     with pytest.raises(ModelError, match="no such folder"):
         spec.preflight(config(tmp_path / "absent"), context(tmp_path), documents(3))
 
