@@ -19,6 +19,8 @@ from evalsuite.registry import GROUP, VARIABLE, build_registry
 # Newer typer carries its own copy of click, older typer imports click: this is the base class of either's errors.
 ClickError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
+INTERRUPTED = 130  # what shells and typer call an end by Ctrl-C
+
 app = typer.Typer(
     name="evalsuite",
     help="Turn language models into text classifiers, and find out which way is best.",
@@ -65,11 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if entry_points(group=GROUP) or os.environ.get(VARIABLE):
             for failed in build_registry().notify("evalsuite_register_commands", app=app):
                 console.note(f"warning: plugin {failed.name}: its commands are left out: {failed.problem}")
-        code = app(
-            [argument for argument in spell_flags(given) if argument != "--debug"] or ["--help"], standalone_mode=False
-        )
+        words = [argument for argument in spell_flags(given) if argument != "--debug"] or ["--help"]
+        code = app(words, prog_name="evalsuite", standalone_mode=False)
         # Here and not when Python ends, so that a reader who has gone is noticed below.
         sys.stdout.flush()
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
         if code:
             sys.exit(code)
     except EvalsuiteError as error:
@@ -79,11 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         hint = f"; see: {context.command_path} --help" if context else ""
         _fail(" ".join(error.format_message().split()).rstrip(".") + hint, error.exit_code, debug)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", 130, debug)
+        _fail("interrupted", INTERRUPTED, debug)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        sys.exit(1)
     except Exception as error:  # noqa: BLE001 - the last resort: still one line, and where to see more
         _fail(
             f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:500]} (--debug shows where)", 1, debug

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from evalsuite.cli import console
 from evalsuite.cli.running import PLUGIN, TASK, registry_for
-from evalsuite.errors import UnknownNameError
+from evalsuite.errors import UnknownNameError, UsageError
 from evalsuite.registry import Registry
 
 Rows = tuple[Sequence[str], Sequence[Sequence[str]]]
@@ -67,6 +67,8 @@ def options(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """List every option of a task and a method: type, default, unit, meaning and where the default comes from."""
+    if not task and not method:
+        raise UsageError("options of what? name a task with --task, a method with --method, or both")
     show_table(*_options(registry_for(plugin), task, method), as_json)
 
 
