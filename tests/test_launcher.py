@@ -1,0 +1,44 @@
+"""One run over several processes, as ``torchrun`` or ``accelerate launch`` start them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evalsuite.environment import LAUNCHER_VARIABLES, is_main_process, without_launcher
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_run(tiny_llama: Path, tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    run = ["-m", "evalsuite", "run", "--task", "ag_news", "--method", "embedding", "--model", str(tiny_llama)]
+    small = ["--train_limit", "40", "--limit", "20", "--epochs", "1", "--max_length", "64", "--json"]
+    child = subprocess.run(
+        [*launcher, *run, *small, "--output_path", str(tmp_path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr[-2000:]
+    assert len(child.stdout.splitlines()) == 1
+    results = json.loads(child.stdout)
+    assert results["facts"]["processes"] == 2
+    assert results["reload_check"]["passed"]
+    assert [marker.parent.name for marker in tmp_path.rglob("COMPLETE")] == [results["run_id"]]
+
+
+def test_a_child_of_a_launched_process_works_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in LAUNCHER_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("HF_HOME", "/somewhere")
+    assert not is_main_process()
+    kept = without_launcher()
+    assert kept["HF_HOME"] == "/somewhere"
+    assert not [name for name in kept if name.startswith((*LAUNCHER_VARIABLES, "TORCHELASTIC_"))]
