@@ -135,8 +135,8 @@ def evalsuite_register_tasks() -> Iterable[Task]:
         Task("words", load_words, WordsOptions, description="made-up words"),
         Task("tags", load_tags, WordsOptions, multilabel=True, description="made-up words, any number of labels"),
         Task("secret", load_words, WordsOptions, **secret),
-        Task("odd", load_words, WordsOptions, primary_metric="hit_any"),
-        Task("lost", load_words, WordsOptions, primary_metric="f1_marco"),
+        Task("odd", load_words, WordsOptions, primary_metric="hit_any", description="scored by a plugin's metric"),
+        Task("lost", load_words, WordsOptions, primary_metric="f1_marco", description="scored by nobody"),
     ]
 
 

@@ -46,7 +46,7 @@ def render(
     apply_chat_template: bool = typer.Option(
         None, "--apply-chat-template/--no-chat-template", help="Use the model's chat template (default: by its name)."
     ),
-    limit: int = typer.Option(3, "--limit", help="Documents to render."),
+    limit: int = typer.Option(3, "--limit", min=1, help="Documents to render."),
     assignments: list[str] = ASSIGNMENTS,
     plugin: list[str] = PLUGIN,
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
