@@ -200,6 +200,8 @@ def _load(
     quantised = wants_4bit(options, device)
     common = {"revision": revision, "trust_remote_code": options.trust_remote_code}
     already = getattr(config, "quantization_config", None) is not None
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # generators, memory figures and quantisation kernels follow the current device
     with _quiet(bars=not Path(name).is_dir()):
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, **common)

@@ -19,6 +19,7 @@ from evalsuite.errors import ModelError
 
 Result = TypeVar("Result")
 
+TEXTS_A_CALL = 1000
 STEPS_A_BUCKET = (
     32  # documents of this many steps are sorted by length together; transformers' group_by_length takes 50
 )
@@ -46,18 +47,22 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length:
     room = max_length - len(before) - len(after)
     if room < 1:
         raise ModelError(f"max_length {max_length} leaves no token for the text; give at least {max_length - room + 1}")
-    if not texts:
-        return Encoded([], 0.0)
-    # verbose=False: a document longer than the model's window is cut here, no warning is due
-    plain = tokenizer(
-        list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
-    )["input_ids"]
-    cut = [ids[-room:] if side == "left" else ids[:room] for ids in plain]
     lone = [tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.pad_token_id]
-    return Encoded(
-        ids=[[*before, *ids, *after] or lone for ids in cut],
-        truncated=sum(len(ids) > room for ids in plain) / len(plain),
-    )
+    encoded: list[list[int]] = []
+    too_long = 0
+    # by parts: the tokenizer's own records of a text take many times the memory of its ids
+    for start in range(0, len(texts), TEXTS_A_CALL):
+        # verbose=False: a document longer than the model's window is cut here, no warning is due
+        plain = tokenizer(
+            list(texts[start : start + TEXTS_A_CALL]),
+            add_special_tokens=False,
+            split_special_tokens=True,
+            verbose=False,
+        )["input_ids"]
+        too_long += sum(len(ids) > room for ids in plain)
+        cut = (ids[-room:] if side == "left" else ids[:room] for ids in plain)
+        encoded += [[*before, *ids, *after] or lone for ids in cut]
+    return Encoded(encoded, too_long / max(1, len(texts)))
 
 
 def _marks(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

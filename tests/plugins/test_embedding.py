@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from training_setup import LABELS, context, documents
 
+from evalsuite.config import preset_table
 from evalsuite.contracts import Example, RunContext, Scores
 from evalsuite.errors import ModelError
 from evalsuite.plugins.embedding import Embedding, EmbeddingConfig, evalsuite_register_methods
@@ -163,6 +164,14 @@ def test_preflight_estimates_and_finds_an_absent_model(tiny_llama: Path, tmp_pat
     )
     with pytest.raises(ModelError, match="no such folder"):
         spec.preflight(config(tmp_path / "absent"), context(tmp_path), documents(3))
+
+
+@pytest.mark.parametrize("preset", ["bundled", "paper"])
+def test_presets_fit(preset: str) -> None:
+    options = EmbeddingConfig(**preset_table(preset)["embedding"])
+    assert options.lora_targets == "all-linear"
+    if preset == "paper":
+        assert (options.lora_r, options.load_in_4bit, options.pooling) == (8, True, "last")
 
 
 def test_every_option_says_what_it_means() -> None:
