@@ -50,9 +50,9 @@ class Source:
         return sum(map(len, self.documents))
 
 
-# Licences as the packages' own debian/copyright state them for the files read.
+# Licences as debian/copyright and the files themselves state them. A package whose files carry further terms
+# (non-commercial, no derivatives, long quotations of others) is not in the table.
 PACKAGES: dict[str, Package] = {
-    "crawl-common": Package("GPL-2+", ("usr/share/crawl/dat/descript/*.txt",)),
     "debian-edu-doc-en": Package("GPL-2+", ("**/debian-edu-bookworm-manual.html",)),
     "debian-faq": Package("GPL-2+", ("**/debian-faq.en.txt.gz",)),
     "debian-handbook": Package("GPL-2+ or CC-BY-SA-3.0", ("**/html/en-US/*.html",)),
@@ -78,7 +78,6 @@ PACKAGES: dict[str, Package] = {
     "perl-doc": Package("Artistic or GPL-1+", ("**/pod/*.pod",), passes=1),
     "postgresql-doc-15": Package("PostgreSQL", ("**/html/*.html",), passes=1),
     "python3.11-doc": Package("PSF-2", ("**/html/*/*.html",), passes=1),
-    "stellarium-data": Package("GPL-2+", ("**/skycultures/*/description.en.utf8",), passes=3, reader="html"),
     "wesnoth-1.16-data": Package("GPL-2+", ("**/*.cfg",), reader="strings"),
 }
 
