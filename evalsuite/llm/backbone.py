@@ -269,8 +269,14 @@ def choose_pad_token(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> int
 
 
 def recompute_activations(model: PreTrainedModel | PeftModel, on: bool) -> None:
-    """Turn gradient checkpointing on or off, under the name that this transformers has for it."""
+    """Turn gradient checkpointing on or off, under the name that this transformers has for it.
+
+    Raises:
+        ModelError: the model cannot recompute activations.
+    """
     base, action = base_of(model), "enable" if on else "disable"
+    if on and not base.supports_gradient_checkpointing:
+        raise ModelError(f"{type(base).__name__} cannot recompute activations; set gradient_checkpointing=false")
     named = getattr(base, f"activation_checkpointing_{action}", None)
     (named or getattr(base, f"gradient_checkpointing_{action}"))()
 
