@@ -216,6 +216,13 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
     tokenizer.save_pretrained(out)
 
 
+def write_twin(model: Path, out: Path, seed: int = 1) -> None:
+    """Writes a model shaped like `model`, with its tokenizer and random weights: what pretraining is held against."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
+    torch.manual_seed(seed)
+    save(LlamaForCausalLM(LlamaConfig.from_pretrained(model)), tokenizer, out)
+
+
 def device_name(device: torch.device, threads: int) -> str:
     """The device in words, for the card."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} CPU threads"
