@@ -9,7 +9,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from evalsuite.contracts import MethodSpec, Task
@@ -124,6 +123,8 @@ def parse_value(value: str) -> Any:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping. Raises: UsageError with the place of the mistake."""
+    import yaml
+
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -147,8 +148,8 @@ def preset_table(name: str) -> dict[str, Any]:
         return read_yaml(Path(name))
     if name not in preset_names():
         raise UnknownNameError("preset", name, preset_names(), "or name a YAML file")
-    table: dict[str, Any] = yaml.safe_load(resources.files("evalsuite.presets").joinpath(f"{name}.yaml").read_text())
-    return table
+    with resources.as_file(resources.files("evalsuite.presets") / f"{name}.yaml") as path:
+        return read_yaml(path)
 
 
 def _preset_options(name: str, method: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 class Options(BaseModel):
     """Base of every options model: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    # Built when first used: listing what is there needs no validators, and a tenth of a second matters there.
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), defer_build=True)
 
 
 def option(
