@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evalsuite.llm.corpus import Source, read_corpus
-from evalsuite.llm.pretrain import Settings, learning_rate_factor, main, pack, pretrain
+from evalsuite.llm.pretrain import Settings, learning_rate_factor, main, pack, pretrain, write_twin
 
 SUBJECTS = ["The minister", "A young trader", "The home team", "The laboratory", "An old sailor"]
 ACTIONS = ["opened the new bridge", "sold the last shares", "won the final match", "tested a small engine"]
@@ -85,3 +85,12 @@ def test_packing_loses_no_more_than_the_remainder() -> None:
     assert packed.shape == (5, 4)
     first = packed.flatten().tolist()
     assert first.count(0) == 3  # every row begins once
+
+
+def test_the_twin_has_the_shape_and_other_weights(sources: list[Source], tmp_path: Path) -> None:
+    pretrain(sources, tmp_path / "lm", TINY)
+    write_twin(tmp_path / "lm", tmp_path / "twin", seed=7)
+    trained, twin = (AutoModelForCausalLM.from_pretrained(tmp_path / name) for name in ("lm", "twin"))
+    assert trained.num_parameters() == twin.num_parameters()
+    assert not torch.equal(trained.get_input_embeddings().weight, twin.get_input_embeddings().weight)
+    assert (tmp_path / "twin" / "tokenizer.json").read_bytes() == (tmp_path / "lm" / "tokenizer.json").read_bytes()
