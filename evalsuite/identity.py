@@ -31,8 +31,8 @@ NOT_IDENTITY = (
 
 
 # Installed from a wheel these lie in the package's folder, from a checkout they do not. Their code counts where it is
-# used: see ``source_hash``.
-PLUGIN_FOLDERS = {"tasks", "plugins"}
+# used: see ``source_hash`` and the hash of the template.
+MAPPED_FOLDERS = {"tasks", "plugins", "templates"}
 
 
 @functools.cache
@@ -40,7 +40,7 @@ def code_version(package: Path = Path(__file__).parent) -> str:
     """The version with a hash of the package's own sources, so that no result outlives the code that made it."""
     digest = hashlib.blake2b(digest_size=6)
     for name, file in sorted((file.relative_to(package).as_posix(), file) for file in package.rglob("*.py")):
-        if name.partition("/")[0] not in PLUGIN_FOLDERS:
+        if name.partition("/")[0] not in MAPPED_FOLDERS:
             digest.update(f"{name}\0".encode() + file.read_bytes())
     return f"{__version__}+{digest.hexdigest()}"
 

@@ -141,7 +141,7 @@ def test_the_code_is_the_same_from_a_wheel_and_from_a_checkout(tmp_path: Path) -
     """A wheel puts tasks and plugins inside the package, an editable installation does not."""
     package = tmp_path / "evalsuite"
     shutil.copytree(ROOT / "evalsuite", package, ignore=shutil.ignore_patterns("lm", "__pycache__"))
-    for folder in ("tasks", "plugins"):
+    for folder in ("tasks", "plugins", "templates"):
         shutil.copytree(ROOT / folder, package / folder)
     code_version.cache_clear()
     assert code_version(package) == code_version()
