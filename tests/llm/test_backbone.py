@@ -23,6 +23,7 @@ from evalsuite.llm.backbone import (
     load_causal_lm,
     load_sequence_classifier,
     local_device,
+    recompute_activations,
     save_adapter,
 )
 from evalsuite.llm.options import LoraOptions, ModelOptions
@@ -247,3 +248,10 @@ def test_effective_attention_is_recorded(tiny_llama: Path) -> None:
     assert load_causal_lm(ModelOptions(model=str(tiny_llama)), "cpu").attn_implementation == "sdpa"
     eager = ModelOptions(model=str(tiny_llama), attn_implementation="eager")
     assert load_causal_lm(eager, "cpu").attn_implementation == "eager"
+
+
+def test_a_model_that_cannot_recompute_activations_says_so(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = classifier(tiny_llama)
+    monkeypatch.setattr(base_of(backbone.model), "supports_gradient_checkpointing", False)
+    with pytest.raises(ModelError, match="cannot recompute activations; set gradient_checkpointing=false"):
+        recompute_activations(backbone.model, True)
