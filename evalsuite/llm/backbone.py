@@ -40,7 +40,7 @@ from transformers import (
 from evalsuite.errors import ModelError
 from evalsuite.llm.options import LoraOptions, ModelOptions
 from evalsuite.llm.quantisation import keep_weights_in_place, nf4
-from evalsuite.llm.source import read_config, resolve_model
+from evalsuite.llm.source import first_line, read_config, resolve_model
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
@@ -150,7 +150,7 @@ def attach_adapter(backbone: Backbone, directory: Path, trainable: bool = False)
         backbone.model = _with_adapter(backbone.model, config)
         outcome = set_peft_model_state_dict(backbone.model, tensors)
     except Exception as error:
-        raise ModelError(f"cannot read the adapter in {directory}: {_first_line(error)}; train it again") from error
+        raise ModelError(f"cannot read the adapter in {directory}: {first_line(error)}; train it again") from error
     expected = set(get_peft_model_state_dict(backbone.model, save_embedding_layers=False))
     wrong = sorted(expected.symmetric_difference(tensors)) + list(outcome.unexpected_keys)
     if wrong:
@@ -219,7 +219,7 @@ def _load(
         except ModelError:
             raise
         except Exception as error:
-            raise ModelError(f"cannot load {options.model}: {_first_line(error)}") from error
+            raise ModelError(f"cannot load {options.model}: {first_line(error)}") from error
     missing = [key for key in report["missing_keys"] if not key.startswith("score.")]
     if missing:
         raise ModelError(
@@ -301,11 +301,6 @@ def _attention_layers(model: nn.Module) -> list[str]:
     if not names:
         raise ModelError("lora_targets=attention finds no attention layer in this model; use lora_targets=all-linear")
     return names
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 @contextmanager

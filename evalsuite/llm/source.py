@@ -13,6 +13,12 @@ from evalsuite.llm.options import ModelOptions
 HUB = "https://huggingface.co"
 
 
+def first_line(error: BaseException) -> str:
+    """An outside error as one line: its kind and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
 def resolve_model(model: str) -> tuple[str, str | None]:
     """What ``from_pretrained`` takes for a model option: (folder or hub id, pinned revision or None)."""
     if model == "bundled":
@@ -53,9 +59,8 @@ def read_config(options: ModelOptions) -> Any:
             name, revision=revision, trust_remote_code=options.trust_remote_code
         )
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise ModelError(
-            f"{options.model} is no model that transformers {transformers.__version__} can read: {reason}"
+            f"{options.model} is no model that transformers {transformers.__version__} can read: {first_line(error)}"
         ) from error
 
 
@@ -74,8 +79,7 @@ def load_tokenizer(options: ModelOptions) -> Any:
             name, revision=revision, trust_remote_code=options.trust_remote_code
         )
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{options.model} has no tokenizer that can be read: {reason}") from error
+        raise ModelError(f"{options.model} has no tokenizer that can be read: {first_line(error)}") from error
 
 
 def _fetch_config(name: str, revision: str | None) -> None:
@@ -101,9 +105,8 @@ def _fetch_config(name: str, revision: str | None) -> None:
     except errors.EntryNotFoundError as error:
         raise ModelError(f"{name} holds no config.json, so it is no transformers model; see {url}") from error
     except (errors.HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise ModelError(
-            f"cannot reach {url}: {reason}; try again, or set HF_HUB_OFFLINE=1 and a cached model"
+            f"cannot reach {url}: {first_line(error)}; try again, or set HF_HUB_OFFLINE=1 and a cached model"
         ) from error
 
 
