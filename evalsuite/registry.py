@@ -119,7 +119,8 @@ class Registry:
     def _refuse_unknown_hooks(self, name: str, plugin: object) -> None:
         known = {hook for hook in dir(hookspecs) if hook.startswith("evalsuite_")}
         for attribute in dir(plugin):
-            if attribute.startswith("evalsuite_") and callable(getattr(plugin, attribute)) and attribute not in known:
+            options = self.manager.parse_hookimpl_opts(plugin, attribute)
+            if options is not None and (options["specname"] or attribute) not in known:
                 raise PluginError(f"plugin {name}: there is no hook {attribute!r}; {nearest(attribute, known)}")
 
     def _collect(self, name: str, plugin: object) -> None:

@@ -122,7 +122,7 @@ def writing(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write into one clear line."""
     try:
         yield
-    except OSError as error:
+    except Exception as error:
         advice = {
             errno.ENOSPC: "the disk is full; free space or choose another --output_path",
             errno.EDQUOT: "the quota is used up; free space or choose another --output_path",
@@ -132,10 +132,21 @@ def writing(path: Path) -> Iterator[None]:
             errno.ENOTDIR: "a part of the path is a file; choose another --output_path",
             errno.EEXIST: "a part of the path is a file; choose another --output_path",
             errno.ENAMETOOLONG: "the path is too long; choose a shorter --output_path",
-        }.get(error.errno or 0)
+        }.get(_system_error(error))
         if advice is None:
             raise
-        raise StoreError(f"cannot write {error.filename or path}: {advice}") from error
+        raise StoreError(f"cannot write {getattr(error, 'filename', None) or path}: {advice}") from error
+
+
+def _system_error(error: Exception) -> int:
+    """The number of the operating system's error, 0 where it is none.
+
+    safetensors and tokenizers, written in Rust, raise errors of their own kinds with the number in the message.
+    """
+    if isinstance(error, OSError):
+        return error.errno or 0
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else 0
 
 
 def _sync(path: Path) -> None:

@@ -66,6 +66,16 @@ def test_intervals_hold_the_value_and_narrow_with_documents(name: str) -> None:
     assert width(1_600) < 0.35 * width(100)
 
 
+def test_ece_has_no_bootstrap_interval() -> None:
+    """It would be biased up: a calibrated model at 0.028 had one of 0.027 to 0.063. ``ece_expected`` is there instead."""
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(3), 200)
+    gold = one_hot([rng.choice(3, p=row) for row in probabilities])
+    found = report(gold, one_hot(probabilities.argmax(axis=1)), probabilities=probabilities)
+    assert "ece" not in found.intervals
+    assert found.values["ece_expected"] is not None
+
+
 def test_interval_of_accuracy_covers_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     hits = 0

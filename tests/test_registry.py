@@ -154,6 +154,22 @@ def test_a_misspelt_hook_is_an_error_with_the_nearest_one(tmp_path: Path) -> Non
         build_registry([file])
 
 
+@pytest.mark.parametrize("name", ["register_tasks", "evalsuit_register_tasks", "evalsuite_register_task"])
+def test_a_decorated_function_that_is_no_hook_is_an_error(tmp_path: Path, name: str) -> None:
+    """pluggy itself would keep it and never call it."""
+    source = f"from evalsuite import hookimpl\n\n@hookimpl\ndef {name}(): return []"
+    with pytest.raises(PluginError, match=rf"there is no hook '{name}'; did you mean evalsuite_register_tasks"):
+        build_registry([write(tmp_path / "typo.py", source)])
+
+
+def test_a_hook_may_have_a_name_of_its_own(tmp_path: Path) -> None:
+    source = ONE_TASK.replace(
+        "def evalsuite_register_tasks", "@hookimpl(specname='evalsuite_register_tasks')\ndef mine"
+    )
+    file = write(tmp_path / "own.py", "from evalsuite import hookimpl\n" + source)
+    assert build_registry([file]).task("mine")
+
+
 def test_a_decorator_is_not_needed_and_does_no_harm(tmp_path: Path) -> None:
     decorated = ONE_TASK.replace("def evals", "from evalsuite import hookimpl\n\n@hookimpl\ndef evals")
     registry = build_registry(

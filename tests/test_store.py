@@ -201,6 +201,20 @@ def test_a_refusal_to_write_is_one_clear_line(tmp_path: Path, monkeypatch: pytes
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        "Error while serializing: I/O error: No space left on device (os error 28)",  # safetensors
+        "No space left on device (os error 28)",  # tokenizers
+    ],
+)
+def test_a_full_disk_is_one_clear_line_whoever_writes(tmp_path: Path, told: str) -> None:
+    """Libraries in Rust do not raise OSError."""
+    full = pytest.raises(StoreError, match=r"cannot write .*id\.partial: the disk is full; free space or choose")
+    with full, RunDirectory(tmp_path / "id").claim():
+        raise Exception(told)  # the class that tokenizers raises
+
+
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "runs").touch()
     for place in ("runs/task/id", "runs"):
@@ -211,6 +225,8 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
 def test_an_error_that_is_not_about_writing_keeps_its_kind(tmp_path: Path) -> None:
     with pytest.raises(ConnectionError), RunDirectory(tmp_path / "id").claim():
         raise ConnectionError("no route")
+    with pytest.raises(RuntimeError, match="os error"), RunDirectory(tmp_path / "id").claim():
+        raise RuntimeError("Connection refused (os error 111)")
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,15 @@ def test_a_task_folder_inside_a_set_overrides_it(tmp_path: Path) -> None:
     assert load("mine", search=[folder], task="other").verbalizers == ("World", "Sports", "Business")
 
 
+def test_a_set_may_extend_a_built_in_one_even_of_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    block = "{% block options %}Say what it is about.\n{% endblock %}"
+    (tmp_path / "plain" / "prompt.j2").write_text('{% extends "builtin:plain/prompt.j2" %}' + block)
+    prompts = load("plain", search=[tmp_path])
+    assert prompts.prompt("x") == "Say what it is about.\n" + load("plain").prompt("x")
+    assert prompts.verbalizers == load("plain").verbalizers, "what a set lacks comes from the built-in one of its name"
+
+
 def test_copying_a_set_keeps_its_hash_and_changing_it_does_not(tmp_path: Path) -> None:
     built_in = files("evalsuite.templates").joinpath("plain")
     sources = {name: built_in.joinpath(f"{name}.j2").read_text() for name in ("prompt", "answer")}

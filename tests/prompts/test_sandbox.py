@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,16 @@ def render(folder: Path, source: str, **variables: object) -> str:
 )
 def test_a_template_that_explodes_fails_fast(tmp_path: Path, source: str) -> None:
     start = time.perf_counter()
-    with pytest.raises(TemplateError):
-        render(tmp_path, source, text="x" * 2000)
-    assert time.perf_counter() - start < 10  # the built-in sandbox takes half a minute
+    tracemalloc.start()
+    try:
+        with pytest.raises(TemplateError):
+            render(tmp_path, source, text="x" * 2000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Jinja's own sandbox takes half a minute and a gigabyte.
+    assert time.perf_counter() - start < 10
+    assert peak < 100 * 2**20
 
 
 @pytest.mark.parametrize(
