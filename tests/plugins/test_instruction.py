@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from evalsuite.plugins.instruction import Instruction, InstructionConfig
 
 from evalsuite.contracts import Example, RunContext, Scores
 from evalsuite.errors import ModelError, OptionError
 from evalsuite.llm.backbone import base_of
 from evalsuite.llm.logits import answer_batch, answer_losses
+from evalsuite.plugins.instruction import Instruction, InstructionConfig
 from evalsuite.progress import Silent
 from evalsuite.prompts import load_prompts
 
