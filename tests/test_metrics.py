@@ -67,7 +67,7 @@ def test_intervals_hold_the_value_and_narrow_with_documents(name: str) -> None:
 
 
 def test_ece_has_no_bootstrap_interval() -> None:
-    """It would be biased up: a calibrated model at 0.028 had one of 0.027 to 0.063. ``ece_expected`` is there instead."""
+    """It would be biased up: a calibrated model at 0.028 had 0.027 to 0.063. ``ece_expected`` is there instead."""
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(3), 200)
     gold = one_hot([rng.choice(3, p=row) for row in probabilities])

@@ -85,6 +85,18 @@ def test_a_mask_that_forgets_the_window_is_found_at_load(
     assert "one pass is off by" in scorer.reason
 
 
+def test_the_check_is_longer_than_a_wide_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real windows have thousands of tokens: within one, a mask that forgets it would look right."""
+    import tiny_models
+
+    folder = tiny_models.tiny_mistral(tmp_path / "model", window=60)
+    backbone = load_causal_lm(ModelOptions(model=str(folder)), "cpu")
+    assert LabelScorer(backbone, CANDIDATES, max_length=100).way == "one pass"
+    right = label_scoring.branch_masks
+    monkeypatch.setattr(label_scoring, "branch_masks", lambda b, visible, at: right(b, visible, torch.zeros_like(at)))
+    assert LabelScorer(backbone, CANDIDATES, max_length=100).way == "shared prefix"
+
+
 def test_the_plain_way_is_left_when_the_others_fail(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,29 @@ def test_out_of_memory_cuts_the_micro_batch_and_nothing_else(tiny_llama: Path, t
     assert ctx.facts["token_budget"] < quick().token_budget
 
 
+def test_out_of_memory_in_mid_step_does_the_step_again(tiny_llama: Path, tmp_path: Path) -> None:
+    """What earlier micro-batches of the step have added to the gradients must not be counted twice, or for all."""
+
+    def once(backbone: Backbone, examples: Any) -> Objective:
+        goal, calls = objective(backbone, examples), 0
+
+        def losses(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise torch.OutOfMemoryError
+            return goal.losses(model, batch)
+
+        return replace(goal, losses=losses)
+
+    roomy, (whole, _) = run(tmp_path / "roomy", tiny_llama)
+    tight, (cut, _) = run(tmp_path / "tight", tiny_llama, once, token_budget=100)
+    assert cut.memory_cuts == 1
+    assert cut.losses == pytest.approx(whole.losses, rel=1e-4)
+    assert cut.grad_norms == pytest.approx(whole.grad_norms, rel=1e-3)
+    assert largest_difference(roomy, tight) < 1e-3
+
+
 def test_no_memory_for_one_document(tiny_llama: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="step 1: no memory for one document; lower max_length"):
         run(tmp_path, tiny_llama, lambda b, _: out_of_memory_above(0, b))
