@@ -55,7 +55,7 @@ MODULES = modules()
 
 
 def imports(path: Path, *, everywhere: bool) -> Iterator[str]:
-    """Modules of this package that a file imports; ``everywhere``: inside functions too. Type-checking ones are left out."""
+    """Modules of this package that a file imports; ``everywhere``: inside functions too, but not for types alone."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     typing_only = {
         id(inner)

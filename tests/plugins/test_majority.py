@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evalsuite.plugins import majority
-from evalsuite.plugins.majority import Majority, MajorityOptions
 
 from evalsuite.calibration import probabilities_of
 from evalsuite.contracts import Example, RunContext
 from evalsuite.errors import ModelError
+from evalsuite.plugins import majority
+from evalsuite.plugins.majority import Majority, MajorityOptions
 
 
 class Quiet:

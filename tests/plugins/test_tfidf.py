@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evalsuite.plugins import tfidf
-from evalsuite.plugins.tfidf import Tfidf, TfidfOptions
 
 from evalsuite.calibration import probabilities_of
 from evalsuite.contracts import Example, RunContext
 from evalsuite.errors import ModelError, TrainingError
 from evalsuite.metrics import score_metric
+from evalsuite.plugins import tfidf
+from evalsuite.plugins.tfidf import Tfidf, TfidfOptions
 
 LABELS = ("pets", "metals", "plants")
 WORDS = (["cat", "dog", "bird", "fur"], ["iron", "steel", "zinc", "ore"], ["oak", "leaf", "moss", "fern"])
