@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from random import Random
-from xml.sax.saxutils import escape
 
 from evalsuite.data.synthetic import Difficulty, SyntheticDocument, generate
 
@@ -80,7 +80,7 @@ def _codes(codes: list[str]) -> str:
 def _texts(document: SyntheticDocument, quirk: str) -> str:
     """Title, abstract, claims and description: the first sentence is the title, the last one the claim."""
     title, *sentences = document.sentences
-    body = escape(" ".join(f"{sentence.capitalize()}." for sentence in sentences))
+    body = escape(" ".join(f"{sentence.capitalize()}." for sentence in sentences), quote=False)
     claims = f"We claim:\n1. A device comprising\n{sentences[-1]}.2. The device of claim 1, in which it is fixed."
     abstract = {
         "empty": "",

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.errors import TemplateError
-from evalsuite.prompts.sandbox import Templates
 
 PROMPT_VARIABLES: Mapping[str, str] = {
     "text": "the document",
@@ -114,6 +113,8 @@ def load_prompts(
         UnknownNameError: no such set.
         TemplateError: a template that cannot be rendered, or two labels with one answer.
     """
+    from evalsuite.prompts.sandbox import Templates  # jinja2: listing methods must not wait for it
+
     templates = Templates(search)
     answer = templates.find(name, task, "answer.j2")
     prompt = templates.find(name, task, "prompt.j2")
@@ -148,6 +149,8 @@ def load_prompts(
 
 def template_sets(search: Sequence[Path]) -> dict[str, str]:
     """Name of every template set on the search path and built in -> the folder that provides it."""
+    from evalsuite.prompts.sandbox import Templates
+
     return Templates(search).sets()
 
 
