@@ -155,7 +155,7 @@ def _runs(output_path: str) -> Rows:
             rows.append((*run_row(open_run(directory).results), str(directory)))
         except StoreError as error:
             rows.append((*[""] * len(RUN_COLUMNS), str(error)))
-    return (*RUN_COLUMNS, "run"), sorted(rows)
+    return (*RUN_COLUMNS, "run"), sorted(rows, key=lambda row: (not row[0], row))  # unreadable ones last
 
 
 def _options(registry: Registry, task: str | None, method: str | None) -> Rows:
