@@ -77,14 +77,18 @@ def execute(prepared: Prepared, progress: Progress) -> RunResult:
         if spec.overwrite == "never":
             raise UsageError(f"{directory.final} is complete; use --overwrite missing to read it, always to replace it")
         return open_run(directory.final)
+    context = make_context(prepared.request, prepared.registry, directory.partial, progress, prepared.device)
+    # Before the directory is claimed: a request that cannot work leaves nothing behind.
+    needed = preflight.estimate(prepared, context)
+    preflight.check(needed, prepared)
     if not is_main_process():  # under a launcher, the other processes only train
-        trained = _train(prepared, directory.partial, progress)
-        return RunResult(directory.final, {"facts": dict(trained.context.facts)})
+        _train(prepared, context, needed)
+        return RunResult(directory.final, {"facts": dict(context.facts)})
     with directory.claim() as workdir:
         with _logged_to(workdir / "log.txt"):
             for line in notices(prepared):
                 log.info("%s", line)
-            trained = _train(prepared, workdir, progress)
+            trained = _train(prepared, context, needed)
             snippet = trained.method.card_snippet() if hasattr(trained.method, "card_snippet") else None
             results = _score(prepared, trained)
             write_json(workdir / RESULTS, results)
@@ -106,10 +110,7 @@ class _Trained:
     estimate: Mapping[str, Any]
 
 
-def _train(prepared: Prepared, workdir: Path, progress: Progress) -> _Trained:
-    context = make_context(prepared.request, prepared.registry, workdir, progress, prepared.device)
-    needed = preflight.estimate(prepared, context)
-    preflight.check(needed, prepared)
+def _train(prepared: Prepared, context: RunContext, needed: Mapping[str, Any]) -> _Trained:
     validation = split_validation(prepared.splits.validation)
     # Before the model is built: a head is random too.
     _seed(prepared)

@@ -223,13 +223,15 @@ def preflight(config: InstructionConfig, ctx: RunContext, train: Sequence[Exampl
 
     Raises:
         OptionError: options that do not fit the task.
-        ModelError: a model that is absent or gated.
+        ModelError: a model that is absent or gated, or whose tokenizer cannot end an answer.
+        TemplateError: labels that its tokenizer cannot tell apart.
     """
     from evalsuite.llm.footprint import estimate_training
-    from evalsuite.llm.source import check_available
+    from evalsuite.llm.source import check_available, load_tokenizer
 
     resolve_decode(config, ctx)
     check_available(config)
+    PromptEncoder(load_tokenizer(config), ctx.prompts)
     return estimate_training(config, config, config, ctx.device)
 
 

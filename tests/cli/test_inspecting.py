@@ -65,6 +65,18 @@ def test_prompt_and_answers_are_printed_as_they_are(cli: Callable[..., Any], cle
     assert text.endswith("\na: A\nb: B\n")
 
 
+def test_tokens_are_counted_where_a_model_is_named(cli: Callable[..., Any], clean: Path, tiny_llama: Path) -> None:
+    source = ("--task", "table", "--set", f"task.data={clean}", "--template", "letters", "--limit", "1")
+    code, out, _ = cli("templates", "render", *source, "--model", tiny_llama, "--json")
+    [shown] = json.loads(out)["documents"]
+    assert code == 0
+    assert shown["prompt"].startswith("<|begin_of_text|>")
+    assert shown["answer"].endswith("<|end_of_text|>")
+    assert shown["prompt_tokens"] > shown["answer_tokens"] == 3
+    text = cli("templates", "render", *source, "--model", tiny_llama).out
+    assert f"({shown['prompt_tokens']} tokens + 3)" in text
+
+
 def test_a_folder_of_ones_own_templates(cli: Callable[..., Any], tmp_path: Path, clean: Path) -> None:
     folder = tmp_path / "sets" / "mine"
     folder.mkdir(parents=True)

@@ -154,7 +154,10 @@ def ask(environment: dict[str, str], *models: str) -> list[str]:
 
 def test_gated_absent_and_revision(hub: str, tmp_path: Path) -> None:
     models = ["owner/gated", "owner/absent", "owner/old@v9", "owner/bare"]
-    gated, absent, old, bare, _ = ask({"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}, *models)
+    gated, absent, old, bare, torch = ask(
+        {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}, *models
+    )
+    assert torch == "False", "found before torch is even imported"
     assert gated == (
         "owner/gated is gated: accept its terms at https://huggingface.co/owner/gated, then run `hf auth login`"
     )
@@ -162,6 +165,23 @@ def test_gated_absent_and_revision(hub: str, tmp_path: Path) -> None:
     assert "`hf auth login`" in absent
     assert "owner/old has no revision 'v9'" in old
     assert "owner/bare holds no config.json" in bare
+
+
+def test_a_run_with_a_gated_model_ends_before_any_work(hub: str, tmp_path: Path) -> None:
+    command = ["run", "--task", "ag_news", "--method", "instruction", "--model", "owner/gated", "--device", "cpu"]
+    child = subprocess.run(
+        [sys.executable, "-m", "evalsuite", *command],
+        env={**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (child.returncode, child.stdout) == (3, "")
+    [line] = child.stderr.splitlines()
+    assert line.startswith("error: owner/gated is gated: accept its terms at https://huggingface.co/owner/gated")
+    assert line.endswith("then run `hf auth login`")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_offline(tmp_path: Path) -> None:
