@@ -83,7 +83,7 @@ def load(options: WipoOptions, cache: Path) -> Splits:
     Findings are the quirks of ``evalsuite.data.patent_tree.read_tree``, and "no class among the chosen (train|test)"
     for the documents that ``unmatched`` is about.
     """
-    root = Path(options.data).expanduser() if options.data else sample_folder(cache, "wipo-1", write_patent_tree)
+    root = Path(options.data).expanduser() if options.data else sample_folder(cache, "wipo-2", write_patent_tree)
     corpus = read_tree(root, [name.strip() for name in options.fields.split(",")], cache)
     if options.label_map:
         prefixes = read_label_map(Path(options.label_map).expanduser())

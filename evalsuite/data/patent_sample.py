@@ -28,9 +28,11 @@ CLASSES = (
 )
 """Sixteen, so that the default choice of 14 leaves some out."""
 
-SIZES = {"train": 440, "test": 165}
+SIZES = {"train": 900, "test": 165}
 YEARS = {"train": (1998, 1999, 2000), "test": (2001, 2002)}
-DIFFICULTY = Difficulty(shortest=60, longest=110, signal=0.3, own_words=30, shared=9, imbalance=0.25, second_label=0.25)
+DIFFICULTY = Difficulty(
+    shortest=50, longest=90, signal=0.5, own_words=16, shared=6, noise=0.08, imbalance=0.25, second_label=0.25
+)
 QUIRKS = (
     "unclosed",
     "empty",

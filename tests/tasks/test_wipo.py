@@ -60,7 +60,7 @@ def test_the_sample_has_every_quirk_and_loses_no_document(cache: Path) -> None:
     assert time.process_time() - start < 3
     assert splits.synthetic
     assert splits.multilabel
-    assert len(splits.train) + len(splits.validation) == 440
+    assert len(splits.train) + len(splits.validation) == 900
     assert len(splits.test) == 165
     assert set(splits.findings) >= QUIRKS
     assert all(len(rows) >= 5 for rows in splits.findings.values())
@@ -73,7 +73,7 @@ def test_the_default_is_fourteen_classes_and_counts_who_has_none(cache: Path) ->
     assert all(len(label) == 3 for label in splits.labels)
     assert all(example.labels for example in splits.train)
     dropped = [len(splits.findings[f"no class among the chosen ({split})"]) for split in ("train", "test")]
-    assert len(splits.train) + len(splits.validation) + dropped[0] == 440
+    assert len(splits.train) + len(splits.validation) + dropped[0] == 900
     assert len(splits.test) + dropped[1] == 165
     assert not [finding for finding in validate(splits) if finding.severity == "error"]
 
@@ -91,14 +91,14 @@ def test_unmatched_documents_may_be_kept_without_a_label(cache: Path) -> None:
 def test_the_test_split_of_the_sample_is_later_in_time(cache: Path) -> None:
     _load(cache)
     years = {
-        split: {path.stem[-4:] for path in (cache / "samples" / "wipo-1" / split).rglob("*.xml")}
+        split: {path.stem[-4:] for path in (cache / "samples" / "wipo-2" / split).rglob("*.xml")}
         for split in ("train", "test")
     }
     assert max(years["train"]) < min(years["test"])
-    folders = {path.name for path in (cache / "samples" / "wipo-1" / "train").iterdir()}
+    folders = {path.name for path in (cache / "samples" / "wipo-2" / "train").iterdir()}
     assert {"d", "e"} <= folders
     assert not {"D", "E"} & folders
-    assert [path.name for path in (cache / "samples" / "wipo-1" / "test").iterdir()] == ["alphatest"]
+    assert [path.name for path in (cache / "samples" / "wipo-2" / "test").iterdir()] == ["alphatest"]
 
 
 CODES = [["A01B00100", "B60K00500"], ["A01B00300"], ["A61K00900", "A01C00100"], ["H04L00100"]] * 10
