@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from evalsuite.llm.backbone import Backbone
 from evalsuite.llm.options import ModelOptions
+from evalsuite.llm.snippets import loading_arguments
 from evalsuite.prompts import PromptEncoder
 
 START = """\
@@ -56,12 +57,6 @@ names = {names!r}
 parts = tokenizer.decode(written[0, len(ids) :], skip_special_tokens=True).split({separator!r})
 print([names[part.strip()] for part in parts if part.strip() in names])
 """
-NF4 = """BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype={dtype},
-    )"""
 
 
 def answer_snippet(
@@ -73,19 +68,12 @@ def answer_snippet(
     without the grammar that constrained decoding adds: parts that are no label are left out.
     """
     prompts = encoder.prompts
-    arguments = [f"dtype={backbone.dtype}"]
-    if backbone.revision:
-        arguments.append(f"revision={backbone.revision!r}")
-    if options.trust_remote_code:
-        arguments.append("trust_remote_code=True")
-    if backbone.quantised:
-        arguments.append(f"quantization_config={NF4.format(dtype=backbone.dtype)}")
     start = START.format(
         more_imports=", BitsAndBytesConfig" if backbone.quantised else "",
         prompt=encoder.prompt_text("<text>"),
         answers=dict(zip(prompts.labels, encoder.candidates, strict=True)),
         name=backbone.name,
-        arguments=",\n    ".join(arguments),
+        arguments=",\n    ".join(loading_arguments(backbone, options)),
         in_place=IN_PLACE if backbone.quantised else "",
     )
     if encoder.bos is not None:

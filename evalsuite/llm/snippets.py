@@ -38,8 +38,7 @@ NF4 = """BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype={dtype},
-        llm_int8_skip_modules=["score"],
+        bnb_4bit_compute_dtype={dtype},{more}
     )"""
 
 PREPARE = """for layer in base.modules():
@@ -56,6 +55,22 @@ SINGLE = "print(labels[logits[0].argmax()], logits[0].softmax(-1).tolist())"
 MULTI = "print([label for label, logit in zip(labels, logits[0]) if logit > 0], logits[0].sigmoid().tolist())"
 
 
+def loading_arguments(backbone: Backbone, options: ModelOptions, unquantised: Sequence[str] = ()) -> list[str]:
+    """Arguments of ``from_pretrained``, as source, that hold the base as training held it.
+
+    ``unquantised`` names modules that stay in full precision where the base is in 4-bit.
+    """
+    arguments = [f"dtype={backbone.dtype}"]
+    if backbone.revision:
+        arguments.append(f"revision={backbone.revision!r}")
+    if options.trust_remote_code:
+        arguments.append("trust_remote_code=True")
+    if backbone.quantised:
+        more = f"\n        llm_int8_skip_modules={list(unquantised)!r}," if unquantised else ""
+        arguments.append(f"quantization_config={NF4.format(dtype=backbone.dtype, more=more)}")
+    return arguments
+
+
 def classifier_snippet(
     backbone: Backbone, options: ModelOptions, labels: Sequence[str], multilabel: bool, pooling: str
 ) -> str:
@@ -63,13 +78,7 @@ def classifier_snippet(
 
     Last-token logits are the stock model's own; mean pooling takes the head from ``head.safetensors``.
     """
-    arguments = [f"num_labels={len(labels)}", f"dtype={backbone.dtype}"]
-    if backbone.revision:
-        arguments.append(f"revision={backbone.revision!r}")
-    if options.trust_remote_code:
-        arguments.append("trust_remote_code=True")
-    if backbone.quantised:
-        arguments.append(f"quantization_config={NF4.format(dtype=backbone.dtype)}")
+    arguments = [f"num_labels={len(labels)}", *loading_arguments(backbone, options, unquantised=["score"])]
     more_imports = ", BitsAndBytesConfig" if backbone.quantised else ""
     if pooling == "mean":
         more_imports += "\nfrom safetensors.torch import load_file"
