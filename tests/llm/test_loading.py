@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 from training_setup import LABELS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -36,11 +37,13 @@ def test_the_dtype_is_what_was_asked_not_what_the_checkpoint_holds(tiny_llama: P
         assert backbone.dtype == expected
 
 
+@pytest.mark.parametrize("load_in_4bit", [False, True])
 @pytest.mark.parametrize("name", ["tiny_llama", "tiny_mistral", "tiny_gemma3", "tiny_qwen", "tiny_hybrid"])
-def test_the_head_is_the_stock_one_without_bias(name: str, request: pytest.FixtureRequest) -> None:
-    """A bias would be lost, or be random, in a plain reload."""
-    options = ModelOptions(model=str(request.getfixturevalue(name)), dtype="bfloat16")
+def test_the_head_is_the_stock_one_without_bias(name: str, load_in_4bit: bool, request: pytest.FixtureRequest) -> None:
+    """A bias would be lost, or be random, in a plain reload; a 4-bit layer would be quantised there."""
+    options = ModelOptions(model=str(request.getfixturevalue(name)), dtype="bfloat16", load_in_4bit=load_in_4bit)
     head = load_sequence_classifier(options, LABELS, False, "cpu").model.score
+    assert type(head) is nn.Linear
     assert head.bias is None
     assert head.weight.dtype == torch.float32
 
