@@ -66,9 +66,7 @@ class Instruction:
         context = getattr(base_of(self.backbone.model).config.get_text_config(), "max_position_embeddings", None)
         self.max_length = min(config.max_length, context or config.max_length)
         candidates = self.encoder.candidates
-        longest = self.encoder.answer_ids(range(len(ctx.labels))) if ctx.multilabel else max(candidates, key=len)
-        # Room for the answer. With many labels the longest one would leave none for the document, and nobody writes it.
-        self.reserve = min(len(longest), self.max_length // 4)
+        self.reserve = answer_room(self.encoder, self.max_length)
         self.divisors = answer_sizes(config.normalise, candidates, ctx.prompts.verbalizers)
         self.scorer = self._make_scorer(candidates) if self.decode == "score" else None
         self._report_model()
@@ -202,6 +200,16 @@ class Instruction:
         )
 
 
+def answer_room(encoder: PromptEncoder, max_length: int) -> int:
+    """Tokens kept free for the answer: the longest one's, at most a quarter of the input.
+
+    With many labels the longest answer would leave no room for the document, and nobody writes it.
+    """
+    every = range(len(encoder.prompts.labels))
+    longest = encoder.answer_ids(every) if encoder.prompts.multilabel else max(encoder.candidates, key=len)
+    return min(len(longest), max_length // 4)
+
+
 def resolve_decode(config: InstructionConfig, ctx: RunContext) -> Decode:
     """How answers are had, "auto" resolved.
 
@@ -222,7 +230,7 @@ def preflight(config: InstructionConfig, ctx: RunContext, train: Sequence[Exampl
     """Memory and disk in bytes, worked out from the model's shape before anything is loaded.
 
     Raises:
-        OptionError: options that do not fit the task.
+        OptionError: options that do not fit the task, or no room for a document beside prompt and answer.
         ModelError: a model that is absent or gated, or whose tokenizer cannot end an answer.
         TemplateError: labels that its tokenizer cannot tell apart.
     """
@@ -231,7 +239,8 @@ def preflight(config: InstructionConfig, ctx: RunContext, train: Sequence[Exampl
 
     resolve_decode(config, ctx)
     check_available(config)
-    PromptEncoder(load_tokenizer(config), ctx.prompts)
+    encoder = PromptEncoder(load_tokenizer(config), ctx.prompts)
+    encoder.prompt_ids("a", max_length=config.max_length, reserve=answer_room(encoder, config.max_length))
     return estimate_training(config, config, config, ctx.device)
 
 

@@ -98,6 +98,7 @@ def test_an_instruction_run_is_complete_private_and_usable_as_its_card_says(
         ("tags", {"decode": "score"}, OptionError, "decode=score names one label a document"),
         ("words", {"template": "lettres"}, UsageError, "unknown template 'lettres'; did you mean letters"),
         ("words", {"lora_r": "many"}, OptionError, "lora_r"),
+        ("words", {"template": "listed", "max_length": 16}, OptionError, "max_length=16 leaves no room"),
     ],
 )
 def test_a_request_that_cannot_work_leaves_nothing_behind(
