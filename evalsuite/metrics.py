@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalsuite import calibration
-from evalsuite.contracts import Bools, Metric, Scores
+from evalsuite.contracts import Bools, Example, Metric, Scores
 from evalsuite.counts import bootstrap_sums, label_statistics, percentile_interval, summaries
 from evalsuite.errors import ModelError, PluginError, UnknownNameError, UsageError
 from evalsuite.thresholds import TUNABLE, best_threshold
@@ -241,6 +241,14 @@ def _plain_decisions(name: str, scores: Scores, gold: Bools, multilabel: bool) -
         return probabilities, one_hot_of(scores.logits)
     threshold = best_threshold(probabilities[ok], gold[ok], name if name in TUNABLE else "f1_macro")
     return probabilities, probabilities >= threshold
+
+
+def one_hot(examples: Sequence[Example], k: int) -> Bools:
+    """Gold labels as bool [n, k]."""
+    gold = np.zeros((len(examples), k), dtype=bool)
+    for row, example in enumerate(examples):
+        gold[row, list(example.labels)] = True
+    return gold
 
 
 def one_hot_of(logits: Probabilities) -> Bools:

@@ -12,10 +12,9 @@ from evalsuite.config import read_yaml
 from evalsuite.contracts import Example, Method, Progress, RunContext, Scores, Splits, Task
 from evalsuite.environment import cache_folder
 from evalsuite.errors import StoreError
-from evalsuite.metrics import score_metric
+from evalsuite.metrics import one_hot, score_metric
 from evalsuite.prompts import PromptSet, load_prompts
 from evalsuite.registry import Registry
-from evalsuite.samples import one_hot
 from evalsuite.spec import RunSpec
 from evalsuite.store import write_json, write_yaml
 

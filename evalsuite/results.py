@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from evalsuite.accounting import Accounting, peak_memory
 from evalsuite.decision import Decision
 from evalsuite.identity import run_id
-from evalsuite.metrics import LOWER_IS_BETTER, Report
+from evalsuite.metrics import LOWER_IS_BETTER, Report, one_hot
 from evalsuite.preparation import Prepared
 from evalsuite.store import SCHEMA_VERSION
 
@@ -61,7 +61,7 @@ def assemble(prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
         "notices": notices(prepared),
         "estimate": dict(outcome.estimate),
         "identity": dict(prepared.identity),
-        "options": {"task": _task_options(prepared), "method": dict(spec.method_options)},
+        "options": {"task": dict(spec.task_options), "method": dict(spec.method_options)},
         "origins": dict(spec.origins),
         "environment": {key: outcome.environment[key] for key in ("evalsuite", "python", "packages", "gpu")},
         "finished": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
@@ -143,17 +143,9 @@ def _data(prepared: Prepared) -> dict[str, Any]:
         "synthetic": splits.synthetic,
         "sizes": {name: len(splits.split(name)) for name in ("train", "validation", "test")},
         "full_sizes": dict(prepared.full_sizes),
-        "support_train": _support(splits.train, len(splits.labels)),
+        "support_train": one_hot(splits.train, len(splits.labels)).sum(axis=0).tolist(),
         "findings": {name: len(ids) for name, ids in splits.findings.items()},
     }
-
-
-def _support(examples: Sequence[Any], k: int) -> list[int]:
-    counts = [0] * k
-    for example in examples:
-        for label in example.labels:
-            counts[label] += 1
-    return counts
 
 
 def _prompt(prepared: Prepared) -> dict[str, Any] | None:
@@ -165,10 +157,6 @@ def _prompt(prepared: Prepared) -> dict[str, Any] | None:
         "chat_template": prepared.spec.apply_chat_template,
         "num_fewshot": prepared.spec.num_fewshot,
     }
-
-
-def _task_options(prepared: Prepared) -> dict[str, Any]:
-    return dict(prepared.spec.task_options)
 
 
 def notices(prepared: Prepared) -> list[str]:

@@ -23,7 +23,7 @@ from evalsuite.data.splits import text_hash
 from evalsuite.decision import Decision, DecisionOptions, ValidationParts, fit_decision, split_validation
 from evalsuite.environment import describe_environment, is_main_process
 from evalsuite.errors import UsageError
-from evalsuite.metrics import evaluate
+from evalsuite.metrics import evaluate, one_hot
 from evalsuite.opening import make_context, write_request
 from evalsuite.preparation import Prepared, prepare
 from evalsuite.progress import Silent
@@ -31,7 +31,7 @@ from evalsuite.registry import build_registry
 from evalsuite.reload import check_reload, choose_documents
 from evalsuite.report.card import write_card
 from evalsuite.results import Outcome, assemble, notices
-from evalsuite.samples import Samples, one_hot, write_samples
+from evalsuite.samples import Samples, write_samples
 from evalsuite.spec import RunResult
 from evalsuite.store import RESULTS, open_run, plain, write_json
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evalsuite.contracts import Bools, Example
+from evalsuite.contracts import Bools
 from evalsuite.errors import StoreError
 
 PARQUET = "predictions.parquet"
@@ -37,14 +37,6 @@ class Samples:
     probabilities: npt.NDArray[np.float64] | None
     status: tuple[str, ...]
     labels: tuple[str, ...]
-
-
-def one_hot(examples: Sequence[Example], k: int) -> Bools:
-    """Gold labels as bool [n, k]."""
-    gold = np.zeros((len(examples), k), dtype=bool)
-    for row, example in enumerate(examples):
-        gold[row, list(example.labels)] = True
-    return gold
 
 
 def write_samples(

@@ -20,6 +20,7 @@ from evalsuite.contracts import Example, MethodSpec, RunContext, Scores
 from evalsuite.errors import ModelError
 from evalsuite.hookspecs import hookimpl
 from evalsuite.llm.options import PAPER, LoraOptions, ModelOptions, TrainingOptions
+from evalsuite.metrics import one_hot
 from evalsuite.options import option
 
 if TYPE_CHECKING:
@@ -173,10 +174,7 @@ class Embedding:
 
         if not self.ctx.multilabel:
             return torch.tensor([example.labels[0] for example in examples])
-        targets = torch.zeros(len(examples), len(self.ctx.labels))
-        for row, example in enumerate(examples):
-            targets[row, list(example.labels)] = 1
-        return targets
+        return torch.from_numpy(one_hot(examples, len(self.ctx.labels))).float()
 
     def _losses(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         """One loss a document, float32 [b]; for multi-label tasks the mean over labels."""

@@ -17,6 +17,7 @@ from evalsuite.calibration import fit_temperature
 from evalsuite.contracts import Bools, Example, Floats, MethodSpec, RunContext, Scores
 from evalsuite.errors import ModelError, TrainingError
 from evalsuite.hookspecs import hookimpl
+from evalsuite.metrics import one_hot
 from evalsuite.options import Options, option
 
 VOCABULARY = "vocabulary.json"
@@ -64,9 +65,7 @@ class Tfidf:
             raise TrainingError(
                 f"no words to learn from in {len(train)} documents ({error}); try --set min_df=1"
             ) from None
-        gold = np.zeros((len(train), len(self.ctx.labels)), np.bool_)
-        for row, example in enumerate(train):
-            gold[row, list(example.labels)] = True
+        gold = one_hot(train, len(self.ctx.labels))
         fold = np.random.default_rng(self.ctx.seed).permutation(len(train)) % FOLDS
         margins = np.zeros(gold.shape)
         with self.ctx.progress.bar("tfidf: labels", gold.shape[1] * (FOLDS + 1), "labels") as advance:

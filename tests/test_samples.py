@@ -11,7 +11,8 @@ import pytest
 from evalsuite import samples as samples_module
 from evalsuite.contracts import Example
 from evalsuite.errors import StoreError
-from evalsuite.samples import PARQUET, Samples, one_hot, read_samples, write_samples
+from evalsuite.metrics import one_hot
+from evalsuite.samples import PARQUET, Samples, read_samples, write_samples
 
 LABELS = ("a", 'b "quoted"', "ü\n")
 TEXTS = ("one", "two\u2028lines\n", "drei ö", "")
