@@ -54,21 +54,20 @@ class Splits:
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise DataError(f"a task needs two or more distinct labels, got {list(self.labels)[:20]}")
-        for name in ("train", "validation", "test"):
-            self._check(name, getattr(self, name))
+        for name, examples in (("train", self.train), ("validation", self.validation), ("test", self.test)):
+            seen: set[str] = set()
+            for example in examples:
+                if problem := self._problem(example, seen):
+                    raise DataError(f"{name}: document {problem}")
+                seen.add(example.id)
 
-    def _check(self, name: str, examples: Sequence[Example]) -> None:
-        seen: set[str] = set()
-        for example in examples:
-            if example.id in seen:
-                raise DataError(f"{name}: document id {example.id!r} occurs twice; ids must be unique in a split")
-            seen.add(example.id)
-            if not self.multilabel and len(example.labels) != 1:
-                raise DataError(
-                    f"{name}: document {example.id!r} has {len(example.labels)} labels, expected exactly one"
-                )
-            if any(not 0 <= label < len(self.labels) for label in example.labels):
-                raise DataError(f"{name}: document {example.id!r} has a label outside 0..{len(self.labels) - 1}")
+    def _problem(self, example: Example, seen: set[str]) -> str | None:
+        if example.id in seen:
+            return f"id {example.id!r} occurs twice; ids must be unique in a split"
+        if not self.multilabel and len(example.labels) != 1:
+            return f"{example.id!r} has {len(example.labels)} labels, expected exactly one"
+        outside = any(not 0 <= label < len(self.labels) for label in example.labels)
+        return f"{example.id!r} has a label outside 0..{len(self.labels) - 1}" if outside else None
 
     def split(self, name: SplitName) -> Sequence[Example]:
         """The examples of one split by name."""
@@ -148,12 +147,35 @@ class RunContext:
     progress: Progress
     prompts: Any = None  # evalsuite.prompts.PromptSet, where the method's needs name "prompts"
     primary_metric: Callable[[Scores, Sequence[Example]], float] | None = None
-    open_run: Callable[[Path], Method] | None = None
+    open_run: Callable[[Path], FinishedRun] | None = None
+    private: bool = False  # the task's text may go nowhere
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A system that is scored beside a method on the same documents. ``facts``: as a context's, filled after ``load``."""
+
+    load: Callable[[], Method]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FinishedRun(Reference):
+    """A complete run that another one builds on, such as a teacher; its model is read by ``load`` and not before."""
+
+    task: str
+    labels: tuple[str, ...]
+    multilabel: bool
+    run_id: str
+
+
 class Method(Protocol):
-    """A way to classify. ``fit`` never sees the split that is scored; ``validation`` is for early stopping only."""
+    """A way to classify. ``fit`` never sees the split that is scored; ``validation`` is for early stopping only.
+
+    A method may also have ``card_snippet() -> str`` (code for the model card) and, after ``fit``, ``references() ->
+    Mapping[str, Reference]`` (what it is to be compared with in the same run, such as its teacher).
+    """
 
     def fit(self, train: Sequence[Example], validation: Sequence[Example]) -> None: ...
     def predict(self, texts: Sequence[str]) -> Scores: ...
@@ -166,8 +188,9 @@ class MethodSpec:
 
     build: ``build(config, ctx)`` makes an untrained method; load: ``load(directory, config, ctx)`` reads what ``save``
     wrote. config: a pydantic model with extra="forbid". needs: any of "model" (takes --model; torch is seeded),
-    "prompts" (takes a template). trained: False for methods whose ``fit`` learns nothing. preflight: estimates memory
-    and disk from (config, ctx, longest and mean document length in characters, number of documents) before any work.
+    "prompts" (has a template always) or "template" (has one where it is named). trained: False for methods whose
+    ``fit`` learns nothing. preflight: checks and estimates from (config, ctx, training documents) before any work.
+    identity: what else can change a result, from (config), such as the id of a teacher's run.
     """
 
     name: str
@@ -178,6 +201,7 @@ class MethodSpec:
     description: str = ""
     trained: bool = True
     preflight: Callable[[Any, RunContext, Sequence[Example]], Mapping[str, Any]] | None = None
+    identity: Callable[[Any], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from evalsuite import __version__
@@ -65,7 +66,14 @@ def options_identity(method: MethodSpec, options: Mapping[str, Any]) -> dict[str
 
 
 def run_identity(
-    spec: RunSpec, task: Task, method: MethodSpec, *, data: str, template: str | None, model: str | None
+    spec: RunSpec,
+    task: Task,
+    method: MethodSpec,
+    *,
+    data: str,
+    template: str | None,
+    model: str | None,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Everything that can change the result of a run, as plain data.
 
@@ -76,6 +84,7 @@ def run_identity(
         data: fingerprint of the splits that are used: documents, gold labels, label order, membership.
         template: hash of the prompt templates, None where the method has no prompt.
         model: hash of the model's files or its hub commit, None where the method has no model.
+        more: what the method itself adds, such as the id of a teacher's run.
     """
     kept = {name: value for name, value in spec.to_dict().items() if name not in NOT_IDENTITY}
     kept["method_options"] = options_identity(method, spec.method_options)
@@ -92,6 +101,7 @@ def run_identity(
         "task_code": source_hash(task.load),
         "method_code": source_hash(method.build),
         "code": code_version(),
+        **({"more": dict(more)} if more else {}),
     }
 
 

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.config import read_yaml
-from evalsuite.contracts import Example, Method, Progress, RunContext, Scores, Splits, Task
+from evalsuite.contracts import Example, FinishedRun, Method, Progress, RunContext, Scores, Splits, Task
 from evalsuite.environment import cache_folder
 from evalsuite.errors import StoreError
 from evalsuite.metrics import one_hot, score_metric
 from evalsuite.prompts import PromptSet, load_prompts
 from evalsuite.registry import Registry
 from evalsuite.spec import RunSpec
-from evalsuite.store import write_json, write_yaml
+from evalsuite.store import open_run, write_json, write_yaml
 
 CONFIG = "config.yaml"
 TASK = "task.json"
+DEFAULT_TEMPLATE = "plain"
 
 
 @dataclass(frozen=True)
@@ -84,16 +85,17 @@ def read_request(directory: Path) -> Request:
 
 
 def make_prompts(request: Request, registry: Registry) -> PromptSet | None:
-    """The prompt templates of a run, None where its method has no prompt."""
-    needed = "prompts" in registry.method(request.spec.method).needs
-    return bind_prompts(request, registry) if needed else None
+    """The prompt templates of a run, None where its method has no prompt, or has one on demand and none is named."""
+    needs = registry.method(request.spec.method).needs
+    wanted = "prompts" in needs or ("template" in needs and request.spec.template is not None)
+    return bind_prompts(request, registry) if wanted else None
 
 
 def bind_prompts(request: Request, registry: Registry) -> PromptSet:
     """The template set that the request names, bound to its task's labels. Raises: UnknownNameError, TemplateError."""
     spec, facts = request.spec, request.facts
     prompts = load_prompts(
-        spec.template,
+        spec.template or DEFAULT_TEMPLATE,
         task=facts.name,
         labels=facts.labels,
         multilabel=facts.multilabel,
@@ -123,8 +125,26 @@ def make_context(request: Request, registry: Registry, workdir: Path, progress: 
         progress=progress,
         prompts=make_prompts(request, registry),
         primary_metric=primary_metric,
-        open_run=lambda directory: open_method(directory, registry, progress, device),
+        open_run=lambda directory: finished_run(directory, registry, progress, device),
+        private=facts.private,
     )
+
+
+def finished_run(directory: Path, registry: Registry, progress: Progress, device: str) -> FinishedRun:
+    """A complete run as another method sees it; no model is read yet.
+
+    Raises:
+        StoreError: not a run directory, or one that is not complete.
+    """
+    results = open_run(directory).results
+    request = read_request(directory)
+    facts, context = request.facts, make_context(request, registry, directory, progress, device)
+
+    def load() -> Method:
+        method = registry.method(request.spec.method)
+        return method.load(directory, method.config.model_validate(request.spec.method_options), context)
+
+    return FinishedRun(load, context.facts, facts.name, facts.labels, facts.multilabel, results["run_id"])
 
 
 def open_method(directory: Path, registry: Registry, progress: Progress, device: str) -> Method:

@@ -62,12 +62,13 @@ def prepare(registry: Registry, spec: RunSpec, task: Task, method: MethodSpec) -
             raise DataError(f"task {task.name}: the {name} split is empty; see: evalsuite validate --task {spec.task}")
     request = Request(spec, TaskFacts.of(task, splits, shots))
     prompts = make_prompts(request, registry)
+    options = method.config.model_validate(spec.method_options)
     device, model_hash = "cpu", None
-    if "model" in method.needs:
+    if loads_model(method, options):
         from evalsuite.llm.source import choose_device, model_identity
 
         device = choose_device(spec.device)
-        model_hash = model_identity(method.config.model_validate(spec.method_options))
+        model_hash = model_identity(options)
     identity = run_identity(
         spec,
         task,
@@ -75,6 +76,7 @@ def prepare(registry: Registry, spec: RunSpec, task: Task, method: MethodSpec) -
         data=digest_of([fingerprint(splits), dict(splits.descriptions)]),
         template=prompts.hash if prompts else None,
         model=model_hash,
+        more=method.identity(options) if method.identity else {},
     )
     model_name = str(spec.method_options.get("model", "none"))
     return Prepared(
@@ -88,6 +90,11 @@ def prepare(registry: Registry, spec: RunSpec, task: Task, method: MethodSpec) -
         directory=RunDirectory.place(spec.output_path, task.name, method.name, model_name, run_id(identity)),
         device=device,
     )
+
+
+def loads_model(method: MethodSpec, options: Any) -> bool:
+    """Whether a model is loaded on this machine; ``options.local`` is False where another one answers."""
+    return "model" in method.needs and getattr(options, "local", True)
 
 
 def load_splits(task: Task, spec: RunSpec) -> Splits:

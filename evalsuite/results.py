@@ -12,6 +12,7 @@ from evalsuite.accounting import Accounting, peak_memory
 from evalsuite.decision import Decision
 from evalsuite.identity import run_id
 from evalsuite.metrics import LOWER_IS_BETTER, Report, one_hot
+from evalsuite.opening import DEFAULT_TEMPLATE
 from evalsuite.preparation import Prepared
 from evalsuite.store import SCHEMA_VERSION
 
@@ -152,7 +153,7 @@ def _prompt(prepared: Prepared) -> dict[str, Any] | None:
     if prepared.identity["template_hash"] is None:
         return None
     return {
-        "template": prepared.spec.template,
+        "template": prepared.spec.template or DEFAULT_TEMPLATE,
         "hash": prepared.identity["template_hash"],
         "chat_template": prepared.spec.apply_chat_template,
         "num_fewshot": prepared.spec.num_fewshot,

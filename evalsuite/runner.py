@@ -25,7 +25,7 @@ from evalsuite.environment import describe_environment, is_main_process
 from evalsuite.errors import UsageError
 from evalsuite.metrics import evaluate, one_hot
 from evalsuite.opening import make_context, write_request
-from evalsuite.preparation import Prepared, prepare
+from evalsuite.preparation import Prepared, loads_model, prepare
 from evalsuite.progress import Silent
 from evalsuite.registry import build_registry
 from evalsuite.reload import check_reload, choose_documents
@@ -122,7 +122,7 @@ def _train(prepared: Prepared, context: RunContext, needed: Mapping[str, Any]) -
 
 
 def _seed(prepared: Prepared) -> None:
-    if "model" in prepared.method.needs:
+    if loads_model(prepared.method, prepared.options):
         from evalsuite.llm.seeding import seed_everything
 
         seed_everything(prepared.spec.seed)

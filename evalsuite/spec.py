@@ -16,7 +16,8 @@ class RunSpec:
 
     task: a registered name or the path of a declarative task (YAML). limit: test documents to score, a count, or a
     share where below 1; None for all. train_limit: training documents, a count. Both pick by a hash of the document
-    id, the same for every seed and method. apply_chat_template: None for models that are instruct models by their name.
+    id, the same for every seed and method. template: None for the method's own choice ("plain", or no prompt at all).
+    apply_chat_template: None for models that are instruct models by their name.
     """
 
     task: str
@@ -25,7 +26,7 @@ class RunSpec:
     method_options: Mapping[str, Any] = field(default_factory=dict)
     decision_options: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None
-    template: str = "plain"
+    template: str | None = None
     templates: tuple[str, ...] = ()
     apply_chat_template: bool | None = None
     num_fewshot: int = 0
