@@ -14,6 +14,7 @@ from evalsuite.options import Options, option
 QLORA = "QLoRA, arXiv 2305.14314, appendix B.2, and its published qlora.py"
 PAPER = "arXiv 2512.12677"
 HOUSE = "house default"
+FOCAL = "arXiv 1708.02002"
 
 
 class ModelOptions(Options):
@@ -45,16 +46,49 @@ class LoraOptions(Options):
     lora_targets: Literal["all-linear", "attention"] = option("all-linear", "layers that get an adapter", source=QLORA)
 
 
-class TrainingOptions(Options):
+class BatchOptions(Options):
+    """How much is computed at once; no result depends on it."""
+
+    token_budget: int = option(
+        8192, "padded tokens in one micro-batch; cuts a step, never changes it", unit="tokens", ge=16, source=HOUSE
+    )
+
+
+class AnswerOptions(Options):
+    """How an answer is had from a model that writes text."""
+
+    decode: Literal["auto", "score", "per_label", "constrained", "free"] = option(
+        "auto", "how an answer is had; auto: score for one label a document, constrained otherwise", source=HOUSE
+    )
+    normalise: Literal["none", "token", "byte"] = option(
+        "none", "decode=score: what a label's log-likelihood is divided by, its tokens or its bytes", source=HOUSE
+    )
+    max_new_tokens: int = option(
+        64, "decode=free: where an answer without an end mark is cut", unit="tokens", ge=1, source=HOUSE
+    )
+
+
+class LossOptions(Options):
+    """What a classification head minimises."""
+
+    class_weights: Literal["none", "balanced"] = option(
+        "none", "weight of a document's loss; balanced: the inverse of its label's share of train", source=HOUSE
+    )
+    focal_gamma: float = option(
+        0.0, "focal loss: easy documents count less, (1 - p)^gamma; 0: plain cross-entropy", ge=0, source=FOCAL
+    )
+    label_smoothing: float = option(
+        0.0, "share of the target that is spread over all labels", ge=0, lt=1, source="arXiv 1512.00567"
+    )
+
+
+class TrainingOptions(BatchOptions):
     """One optimizer run. A step is exactly ``batch_size`` documents over all processes."""
 
     epochs: float = option(3, "passes over the training documents", gt=0, source=HOUSE)
     learning_rate: float = option(2e-4, "peak step size of AdamW", gt=0, source=QLORA)
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = option(
         16, "documents an optimizer step, over all processes; auto: 16", unit="documents", source=QLORA
-    )
-    token_budget: int = option(
-        8192, "padded tokens in one micro-batch; cuts a step, never changes it", unit="tokens", ge=16, source=HOUSE
     )
     warmup_ratio: float = option(
         0.03, "share of the steps in which the step size rises from 0", ge=0, le=1, source=QLORA
