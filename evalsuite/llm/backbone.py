@@ -11,7 +11,7 @@ import copy
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from peft import (
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -61,6 +62,12 @@ class Backbone:
     quantised: bool
     attn_implementation: str
     dtype: torch.dtype
+    head: tuple[str, ...] = ()  # modules of a classifier that start at random; float32, never in 4-bit
+    mixed: bool = False  # weights in float32, arithmetic in ``dtype``
+
+    def arithmetic(self) -> AbstractContextManager[Any]:
+        """Autocast for a prediction where the weights are kept in a higher precision than they are used in."""
+        return torch.autocast(self.device.type, self.dtype) if self.mixed else nullcontext()
 
 
 def load_causal_lm(options: ModelOptions, device: str) -> Backbone:
@@ -72,25 +79,69 @@ def load_causal_lm(options: ModelOptions, device: str) -> Backbone:
     return _load(AutoModelForCausalLM, options, local_device(device), {}, skip_modules=None)
 
 
-def load_sequence_classifier(options: ModelOptions, labels: Sequence[str], multilabel: bool, device: str) -> Backbone:
-    """Load a model with transformers' own classification head: linear, no bias, float32, on the last token.
+def load_base_model(options: ModelOptions, device: str) -> Backbone:
+    """Load a decoder or an encoder without any head: its output is hidden states.
+
+    Raises:
+        ModelError: the model is absent, gated or corrupt.
+    """
+    # what a head would read of it is not read here: it may be missing
+    return _load(AutoModel, options, local_device(device), {}, skip_modules=["pooler"])
+
+
+def load_sequence_classifier(
+    options: ModelOptions, labels: Sequence[str], multilabel: bool, device: str, *, all_weights: bool = False
+) -> Backbone:
+    """Load a model with transformers' own classification head, in float32.
+
+    A decoder's head is linear without bias and called ``score``; an encoder keeps its own form and name. With
+    ``all_weights``, which are to be trained, weights are float32 and only the arithmetic has the dtype of ``options``.
 
     Raises:
         ModelError: the model is absent, gated, corrupt, or has no classification head in transformers.
     """
-    head = {
+    settings = {
         "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
         # left unset, transformers infers it from the first batch and keeps it
         "problem_type": "multi_label_classification" if multilabel else "single_label_classification",
     }
-    backbone = _load(AutoModelForSequenceClassification, options, local_device(device), head, skip_modules=["score"])
-    score = getattr(backbone.model, "score", None)
-    if not isinstance(score, nn.Linear):
-        raise ModelError(f"{options.model} has no linear `score` head; the embedding method needs a decoder model")
-    score.float()
+    where, architecture = local_device(device), AutoModelForSequenceClassification
+    head = classification_head(options)
+    backbone = _load(architecture, options, where, settings, skip_modules=head, all_weights=all_weights)
+    backbone.head = head
+    for name in head:
+        module = backbone.model.get_submodule(name).float()
+        if backbone.dtype != torch.float32 and not backbone.mixed and head != DECODER_HEAD:
+            module.register_forward_pre_hook(_in_float32)
     return backbone
+
+
+def classification_head(options: ModelOptions) -> tuple[str, ...]:
+    """Names of the modules that transformers puts on top of the model for classification; ("score",) for a decoder.
+
+    Raises:
+        ModelError: the model is absent or gated, or transformers has no classifier of its kind.
+    """
+    config = read_config(options)
+    try:
+        with torch.device("meta"), _quiet(bars=False):
+            model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=options.trust_remote_code)
+    except ValueError as error:
+        raise ModelError(f"transformers has no classifier on top of {options.model}: {first_line(error)}") from error
+    body = model.base_model_prefix
+    names = [name for name, module in model.named_children() if name != body and any(True for _ in module.parameters())]
+    # BERT's pooler lies inside the body, and comes with some checkpoints only.
+    names += [name for name, _ in model.named_modules() if name == f"{body}.pooler"]
+    return tuple(names)
+
+
+DECODER_HEAD = ("score",)
+
+
+def _in_float32(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (inputs[0].float(), *inputs[1:])
 
 
 def attach_lora(backbone: Backbone, lora: LoraOptions, modules_to_save: Sequence[str] = ()) -> None:
@@ -183,7 +234,8 @@ def local_device(device: str) -> torch.device:
 def longest_input(backbone: Backbone, asked: int) -> int:
     """``asked`` tokens, or fewer where the model knows fewer positions."""
     known = getattr(backbone.model.config.get_text_config(), "max_position_embeddings", None)
-    return min(asked, known or asked)
+    # RoBERTa counts positions from 2: its tokenizer knows how many are left for text
+    return int(min(asked, known or asked, backbone.tokenizer.model_max_length))
 
 
 def base_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
@@ -192,7 +244,12 @@ def base_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
 
 
 def _load(
-    architecture: Any, options: ModelOptions, device: torch.device, settings: dict[str, Any], skip_modules: Any
+    architecture: Any,
+    options: ModelOptions,
+    device: torch.device,
+    settings: dict[str, Any],
+    skip_modules: Sequence[str] | None,
+    all_weights: bool = False,
 ) -> Backbone:
     name, revision = resolve_model(options.model)
     config = read_config(options)
@@ -208,7 +265,7 @@ def _load(
             pad_token_id = choose_pad_token(tokenizer, config.get_text_config().vocab_size)
             model, report = architecture.from_pretrained(
                 name,
-                dtype=dtype,
+                dtype=torch.float32 if all_weights else dtype,
                 device_map={"": str(device)},
                 attn_implementation=None if options.attn_implementation == "auto" else options.attn_implementation,
                 quantization_config=nf4(dtype, skip_modules) if quantised and not already else None,
@@ -220,7 +277,8 @@ def _load(
             raise
         except Exception as error:
             raise ModelError(f"cannot load {options.model}: {first_line(error)}") from error
-    missing = [key for key in report["missing_keys"] if not key.startswith("score.")]
+    fresh = tuple(f"{name}." for name in skip_modules or ())
+    missing = sorted(key for key in report["missing_keys"] if not (fresh and key.startswith(fresh)))
     if missing:
         raise ModelError(
             f"{options.model} lacks {len(missing)} weights of its architecture, the first is {missing[0]!r}"
@@ -230,7 +288,8 @@ def _load(
     keep_weights_in_place(model)
     model.eval()
     effective = str(getattr(model.config, "_attn_implementation", None) or "eager")
-    return Backbone(model, tokenizer, device, name, revision, quantised or already, effective, dtype)
+    mixed = all_weights and dtype != torch.float32
+    return Backbone(model, tokenizer, device, name, revision, quantised or already, effective, dtype, mixed=mixed)
 
 
 def compute_dtype(options: ModelOptions, device: torch.device) -> torch.dtype:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from evalsuite.llm.backbone import base_of
+from evalsuite.llm.backbone import Backbone, base_of
+
+Pooling = Literal["last", "mean", "max", "attention", "own"]
 
 
 def pool_last(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -26,19 +28,57 @@ def pool_mean(hidden: Tensor, mask: Tensor) -> Tensor:
     return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1)
 
 
-POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"last": pool_last, "mean": pool_mean}
+def pool_max(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The largest value of each dimension over the real tokens: [b, t, h], mask [b, t] -> [b, h]."""
+    return hidden.masked_fill(mask.unsqueeze(-1) == 0, -torch.inf).amax(dim=1)
+
+
+POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"last": pool_last, "mean": pool_mean, "max": pool_max}
+
+
+class AttentionPooling(nn.Module):
+    """A learned query decides how much each token counts (Lin et al. 2017, arXiv 1703.03130, with one query).
+
+    The query starts at zero: the mean over the real tokens, from which it departs as it learns.
+    """
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(hidden_size))
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """[b, t, h], mask [b, t] -> [b, h], in float32."""
+        states = hidden.float()
+        scores = states @ self.query / self.query.shape[0] ** 0.5
+        weights = scores.masked_fill(mask == 0, -torch.inf).softmax(dim=1)
+        pooled: Tensor = (weights.unsqueeze(-1) * states).sum(dim=1)
+        return pooled
+
+
+ATTENTION = "attention_pooling"  # the module's name on the classifier
+
+
+def add_attention_pooling(backbone: Backbone) -> None:
+    """Give a decoder classifier a learned query, before an adapter is attached."""
+    width = base_of(backbone.model).config.get_text_config().hidden_size
+    backbone.model.add_module(ATTENTION, AttentionPooling(width).to(backbone.device))
+    backbone.head = (*backbone.head, ATTENTION)
 
 
 def classify(model: Any, batch: dict[str, Tensor], pooling: str) -> Tensor:
     """Class logits, float32 [b, k], of a sequence classifier for ``input_ids`` and ``attention_mask`` [b, t].
 
-    The head reads the pooled state only, in its own precision: stock transformers runs it on every token, and stops
-    with a dtype error where a float32 head sits on a bfloat16 base.
+    ``pooling="own"`` is the model's own way, an encoder's. Otherwise the head reads the pooled state only, in its own
+    precision: stock transformers runs it on every token, and stops with a dtype error where a float32 head sits on a
+    bfloat16 base.
     """
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    if pooling == "own":
+        own: Tensor = model(**inputs).logits.float()
+        return own
     classifier = base_of(model)
-    decoder = getattr(classifier, classifier.base_model_prefix)
-    hidden = decoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
-    pooled = POOLINGS[pooling](hidden.last_hidden_state, batch["attention_mask"])
-    with torch.autocast(pooled.device.type, enabled=False):
-        logits: Tensor = classifier.score(pooled.float())
+    hidden = getattr(classifier, classifier.base_model_prefix)(**inputs, use_cache=False).last_hidden_state
+    with torch.autocast(hidden.device.type, enabled=False):
+        pool = getattr(classifier, ATTENTION) if pooling == "attention" else POOLINGS[pooling]
+        logits: Tensor = classifier.score(pool(hidden, inputs["attention_mask"]).float())
     return logits
