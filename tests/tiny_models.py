@@ -1,8 +1,9 @@
-"""Random tiny causal models, one an architecture that breaks in its own way, each written to a folder as a hub would.
+"""Random tiny models, one an architecture that breaks in its own way, each written to a folder as a hub would.
 
-All have a hidden width of 32, two or more layers and a byte-level BPE tokenizer of about 400 entries, so that any text
-can be encoded and a forward pass takes a millisecond. They differ where real models differ: beginning-of-text mark or
-not, padding token or not (Llama and Mistral have none, Qwen's is its end mark), sliding windows, recurrent layers.
+All have a hidden width of 32, two or more layers and a tokenizer of at most 400 entries, byte-level but for BERT's, so
+that any text can be encoded and a forward pass takes a millisecond. They differ where real models differ:
+beginning-of-text mark or not, padding token or not (Llama and Mistral have none, Qwen's is its end mark), sliding
+windows, recurrent layers; encoders in marks, positions and the head that transformers puts on them.
 """
 
 from __future__ import annotations
@@ -11,23 +12,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizer,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3_5ForCausalLM,
     Qwen3_5TextConfig,
+    RobertaConfig,
+    RobertaForMaskedLM,
 )
 
 VOCABULARY = 400
+ENCODER = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "initializer_range")
 SHAPE: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -123,6 +132,61 @@ def tiny_hybrid(directory: Path) -> Path:
         **_ids(tokenizer),
     )
     return _write(directory, Qwen3_5ForCausalLM, config, tokenizer)
+
+
+def tiny_bert(directory: Path) -> Path:
+    """BERT's manners: WordPiece in lower case, token types, learned positions, a pooler of its own."""
+    words = trainers.WordPieceTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+        continuing_subword_prefix="##",
+        show_progress=False,
+    )
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    tokenizer.train_from_iterator(CORPUS, words)
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer.model.save(str(directory))
+    tokens = BertTokenizer(str(directory / "vocab.txt"))
+    config = BertConfig(**_encoder_shape(), max_position_embeddings=128, pad_token_id=tokens.pad_token_id)
+    return _write(directory, BertModel, config, tokens)
+
+
+def tiny_roberta(directory: Path) -> Path:
+    """RoBERTa's manners: positions from 2 on, so that a text may be 2 tokens shorter than the table is long."""
+    tokenizer = _encoder_tokenizer("<s>", "</s>", "<pad>")
+    config = RobertaConfig(**_encoder_shape(), max_position_embeddings=130, type_vocab_size=1, **_ids(tokenizer))
+    return _write(directory, RobertaForMaskedLM, config, tokenizer)
+
+
+def tiny_modernbert(directory: Path) -> Path:
+    """ModernBERT's manners: global and local attention in turn (window 8), rotary positions, no token types."""
+    tokenizer = _encoder_tokenizer("[CLS]", "[SEP]", "[PAD]")
+    config = ModernBertConfig(
+        **_encoder_shape(),
+        max_position_embeddings=512,
+        local_attention=8,
+        global_attn_every_n_layers=2,
+        cls_token_id=tokenizer.cls_token_id,
+        sep_token_id=tokenizer.sep_token_id,
+        **_ids(tokenizer),
+    )
+    return _write(directory, ModernBertForMaskedLM, config, tokenizer)
+
+
+def _encoder_shape() -> dict[str, Any]:
+    return {**{name: SHAPE[name] for name in ENCODER}, "vocab_size": VOCABULARY}
+
+
+def _encoder_tokenizer(cls: str, sep: str, pad: str) -> PreTrainedTokenizerFast:
+    """A byte-level BPE that puts ``cls`` before and ``sep`` after every text."""
+    plain = tiny_tokenizer(bos=cls, eos=sep, pad=pad)
+    ids = [(token, plain.convert_tokens_to_ids(token)) for token in (cls, sep)]
+    plain.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{cls} $A {sep}", pair=f"{cls} $A {sep} $B {sep}", special_tokens=ids
+    )
+    tokens = {"cls_token": cls, "sep_token": sep, "pad_token": pad, "bos_token": cls, "eos_token": sep}
+    return PreTrainedTokenizerFast(tokenizer_object=plain.backend_tokenizer, **tokens)
 
 
 def _ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int | None]:

@@ -72,8 +72,8 @@ def distillation_losses(student: Tensor, teacher: Tensor, temperature: float, mu
     """How far a student's softened distribution is from its teacher's: float32 [b], of logits [b, k] each.
 
     T^2 KL(softmax(teacher / T) || softmax(student / T)); for multi-label tasks the divergence of two Bernoulli
-    distributions a label, sigmoid(teacher / T) and sigmoid(student / T), the mean over labels. T^2 keeps the size of the
-    gradients whatever T is (Hinton et al., arXiv 1503.02531, section 2).
+    distributions a label, sigmoid(teacher / T) and sigmoid(student / T), the mean over labels. T^2 keeps the size of
+    the gradients whatever T is (Hinton et al., arXiv 1503.02531, section 2).
     """
     student, teacher = student.float() / temperature, teacher.float() / temperature
     if multilabel:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer
+import torch
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 MODELS = ("tiny_llama", "tiny_mistral", "tiny_gemma3", "tiny_qwen", "tiny_hybrid")
+ENCODERS = ("tiny_bert", "tiny_roberta", "tiny_modernbert", "minilm")
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -20,3 +22,16 @@ def test_tiny_model_reads_any_text(name: str, request: pytest.FixtureRequest) ->
     logits = model(**encoded).logits
     assert logits.shape == (*encoded["input_ids"].shape, len(tokenizer))
     assert logits.std() > 0.1
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoder_reads_to_both_sides(name: str, request: pytest.FixtureRequest) -> None:
+    folder: Path = request.getfixturevalue(name)
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
+    encoded = tokenizer(["the team won the match", "the team won the game!"], padding=True, return_tensors="pt")
+    rows = encoded["input_ids"].tolist()
+    marks = {(row[0], [token for token in row if token != tokenizer.pad_token_id][-1]) for row in rows}
+    assert marks == {(tokenizer.cls_token_id, tokenizer.sep_token_id)}
+    with torch.no_grad():
+        first, second = model(**encoded).last_hidden_state[:, 1]
+    assert not torch.allclose(first, second, atol=1e-4)  # the same beginning, read in the light of its end
