@@ -5,9 +5,11 @@ Imports no torch, so that the command line can list and check options without it
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from evalsuite.options import Options, option
 
@@ -15,6 +17,7 @@ QLORA = "QLoRA, arXiv 2305.14314, appendix B.2, and its published qlora.py"
 PAPER = "arXiv 2512.12677"
 HOUSE = "house default"
 FOCAL = "arXiv 1708.02002"
+MULTIPLES = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
 
 class ModelOptions(Options):
@@ -40,10 +43,35 @@ class ModelOptions(Options):
 class LoraOptions(Options):
     """Low-rank adaptation of the base."""
 
-    lora_r: int = option(8, "rank", ge=1, source=PAPER)
+    lora_r: int = option(8, "rank; lora_budget takes its place where both are given", ge=1, source=PAPER)
+    lora_budget: int | None = option(
+        None,
+        "choose the rank whose trainable parameters, head included, come nearest to this: 120000, 500k, 12M, 1.5B",
+        unit="parameters",
+        ge=1,
+        source=HOUSE,
+    )
     lora_alpha: float = option(16, "scale: the update is multiplied by alpha / rank", gt=0, source=QLORA)
     lora_dropout: float = option(0.05, "dropout on the adapter's input", ge=0, lt=1, source=QLORA)
     lora_targets: Literal["all-linear", "attention"] = option("all-linear", "layers that get an adapter", source=QLORA)
+    use_rslora: bool = option(
+        False, "rank-stabilised scale: alpha / sqrt(rank) instead of alpha / rank", source="rsLoRA, arXiv 2312.03732"
+    )
+    use_dora: bool = option(
+        False, "learn length and direction of the weights apart; slower", source="DoRA, arXiv 2402.09353"
+    )
+
+    @field_validator("lora_budget", mode="before")
+    @classmethod
+    def _number_of_parameters(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("expected a number of parameters such as 120000, 500k or 12M")
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmb]?)\s*", value, re.IGNORECASE)
+        if found is None:
+            raise ValueError(f"{value!r} is no number of parameters; expected one such as 120000, 500k or 12M")
+        return round(Decimal(found[1]) * MULTIPLES[found[2].lower()])
 
 
 class BatchOptions(Options):
@@ -66,6 +94,10 @@ class AnswerOptions(Options):
     max_new_tokens: int = option(
         64, "decode=free: where an answer without an end mark is cut", unit="tokens", ge=1, source=HOUSE
     )
+
+
+class AnsweringOptions(ModelOptions, AnswerOptions, BatchOptions):
+    """A model that answers prompts: what ``evalsuite.llm.answering`` needs to know."""
 
 
 class LossOptions(Options):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 from evalsuite.contracts import Example
@@ -23,31 +24,62 @@ ANCHORS = ("\n", "a")
 class PromptEncoder:
     """What one tokenizer makes of one prompt set (k labels).
 
-    A multi-label answer is the concatenation of segments, each tokenised by itself: ``first[i]`` is label i with the
-    whitespace between prompt and answer before it, ``later[i]`` is label i with the separator before it, ``none`` is
-    the answer without a label. ``end`` closes every answer: the end of the chat turn, or of the text. ``bos`` is the
+    A multi-label answer is the concatenation of segments, each tokenised by itself. What an answer is made of is worked
+    out when it is first asked for, so that a model that only reads prompts need not be able to end one. ``bos`` is the
     token that the tokenizer puts before every text, or None.
 
     Raises:
-        ModelError: no end-of-text token, or an instruct model without a chat template.
-        TemplateError: two labels with the same tokens.
+        ModelError: an instruct model without a chat template.
     """
 
     def __init__(self, tokenizer: Any, prompts: PromptSet) -> None:
         self.tokenizer = tokenizer
         self.prompts = prompts
         self.chat = uses_chat_template(tokenizer, prompts.chat)
-        # The header of the assistant's turn ends the prompt itself: nothing stands between it and the answer.
-        boundary = "" if self.chat else prompts.boundary
-        self.first = [self._segment(boundary + answer) for answer in prompts.verbalizers]
-        self.later = [self._segment(prompts.separator + answer) for answer in prompts.verbalizers]
-        self.none = self._segment(boundary + prompts.none_answer)
-        self.end = self._end_mark()
-        self._check()
         self.bos = tokenizer.bos_token_id if self._encode("a", special=True)[0] == tokenizer.bos_token_id else None
         special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
         special |= set(tokenizer.all_special_tokens)
         self._special = sorted((token for token in special if len(token) > 1), key=len, reverse=True)
+
+    @cached_property
+    def first(self) -> list[list[int]]:
+        """k segments: a label that opens an answer, with the whitespace between prompt and answer before it.
+
+        Raises:
+            ModelError: the tokenizer cannot end an answer.
+            TemplateError: two labels with the same tokens.
+        """
+        return self._answer_segments(self._boundary)
+
+    @cached_property
+    def later(self) -> list[list[int]]:
+        """k segments: a label that goes on in an answer, with the separator before it. Raises: as ``first``."""
+        return self._answer_segments(self.prompts.separator)
+
+    @cached_property
+    def none(self) -> list[int]:
+        """The answer without a label."""
+        return self._segment(self._boundary + self.prompts.none_answer)
+
+    @cached_property
+    def end(self) -> int:
+        """The token that closes every answer: the end of the chat turn, or of the text.
+
+        Raises:
+            ModelError: the tokenizer has no such token.
+        """
+        if self.chat:
+            turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer."}]
+            tail = self.tokenizer.apply_chat_template(turns, tokenize=False).rpartition("answer.")[2]
+            for token in self._encode(tail):
+                if token in self.tokenizer.all_special_ids:
+                    return token
+        if self.tokenizer.eos_token_id is None:
+            raise ModelError(
+                f"the tokenizer of {self.tokenizer.name_or_path or 'the model'} has no end-of-text token (eos_token), "
+                "which every answer ends with: set eos_token in its tokenizer_config.json, or use method 'embedding'"
+            )
+        return int(self.tokenizer.eos_token_id)
 
     @property
     def candidates(self) -> list[list[int]]:
@@ -134,33 +166,25 @@ class PromptEncoder:
                 return ids[len(head) :]
         return self._encode(text)
 
-    def _end_mark(self) -> int:
-        if self.chat:
-            turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer."}]
-            tail = self.tokenizer.apply_chat_template(turns, tokenize=False).rpartition("answer.")[2]
-            for token in self._encode(tail):
-                if token in self.tokenizer.all_special_ids:
-                    return token
-        if self.tokenizer.eos_token_id is None:
-            raise ModelError(
-                f"the tokenizer of {self.tokenizer.name_or_path or 'the model'} has no end-of-text token (eos_token), "
-                "which every answer ends with: set eos_token in its tokenizer_config.json, or use method 'embedding'"
-            )
-        end: int = self.tokenizer.eos_token_id
-        return end
+    @property
+    def _boundary(self) -> str:
+        # The header of the assistant's turn ends the prompt itself: nothing stands between it and the answer.
+        return "" if self.chat else self.prompts.boundary
 
-    def _check(self) -> None:
-        for segments in (self.first, self.later):
-            owner: dict[tuple[int, ...], int] = {}
-            for label, ids in enumerate(segments):
-                other = owner.setdefault(tuple(ids), label)
-                if other != label or self.end in ids or not ids:
-                    names = " and ".join(repr(self.prompts.verbalizers[i]) for i in sorted({other, label}))
-                    raise TemplateError(
-                        f"answer {names} of template {self.prompts.name!r} becomes tokens {ids}, which "
-                        f"{self.tokenizer.name_or_path or 'the model'} cannot tell from another answer: "
-                        "use answers it can spell, e.g. template 'numbers'"
-                    )
+    def _answer_segments(self, before: str) -> list[list[int]]:
+        """The verbalizers with ``before`` in front, each different from the others and none empty or ended early."""
+        segments = [self._segment(before + answer) for answer in self.prompts.verbalizers]
+        owner: dict[tuple[int, ...], int] = {}
+        for label, ids in enumerate(segments):
+            other = owner.setdefault(tuple(ids), label)
+            if other != label or self.end in ids or not ids:
+                names = " and ".join(repr(self.prompts.verbalizers[i]) for i in sorted({other, label}))
+                raise TemplateError(
+                    f"answer {names} of template {self.prompts.name!r} becomes tokens {ids}, which "
+                    f"{self.tokenizer.name_or_path or 'the model'} cannot tell from another answer: "
+                    "use answers it can spell, e.g. template 'numbers'"
+                )
+        return segments
 
 
 def uses_chat_template(tokenizer: Any, chat: bool | None) -> bool:

@@ -140,15 +140,15 @@ def test_scoring_one_label_is_refused_where_there_may_be_more(tiny_llama: Path, 
 def test_training_scoring_and_decoding_take_the_same_answer_ids(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, multilabel: bool
 ) -> None:
-    from evalsuite.llm import generation, training
+    from evalsuite.llm import answering, training
 
     trained: list[Any] = []
     written: list[list[int]] = []
-    decode = generation.decode
+    decode = answering.decode
     monkeypatch.setattr(training, "train", lambda backbone, objective, *rest: trained.extend(objective.items))
-    monkeypatch.setattr(generation, "decode", lambda *a, **k: written.extend(made := decode(*a, **k)) or made)
+    monkeypatch.setattr(answering, "decode", lambda *a, **k: written.extend(made := decode(*a, **k)) or made)
     method = Instruction(config(tiny_llama), context(tmp_path, multilabel))
-    encoder, data = method.encoder, documents(30, multilabel)
+    encoder, data = method.answerer.encoder, documents(30, multilabel)
     method.fit(data, [])
     assert [answer for _, answer in trained] == [encoder.answer_ids(example.labels) for example in data]
     scores = method.predict(texts(data))
@@ -156,8 +156,8 @@ def test_training_scoring_and_decoding_take_the_same_answer_ids(
         assert scores.predicted is not None
         assert written == [encoder.answer_ids(np.flatnonzero(row)) for row in scores.predicted]
     else:
-        assert method.scorer is not None
-        assert [answer for tree in method.scorer.trees for answer in tree.answers] == encoder.candidates
+        assert method.answerer.scorer is not None
+        assert [answer for tree in method.answerer.scorer.trees for answer in tree.answers] == encoder.candidates
 
 
 def test_the_answer_loss_is_that_of_full_logits_at_a_fraction_of_the_positions(
@@ -165,7 +165,10 @@ def test_the_answer_loss_is_that_of_full_logits_at_a_fraction_of_the_positions(
 ) -> None:
     method = Instruction(config(tiny_gemma3), context(tmp_path, multilabel=True))
     data = [example for example in documents(12, multilabel=True) if example.labels]
-    items = [(method.encoder.prompt_ids(e.text, max_length=200)[0], method.encoder.answer_ids(e.labels)) for e in data]
+    items = [
+        (method.answerer.encoder.prompt_ids(e.text, max_length=200)[0], method.answerer.encoder.answer_ids(e.labels))
+        for e in data
+    ]
     model, seen = method.backbone.model, list[int]()
     head = base_of(model).get_output_embeddings()
     hook = head.register_forward_hook(lambda module, given, made: seen.append(made.shape[1]))
@@ -181,8 +184,8 @@ def test_the_answer_loss_is_that_of_full_logits_at_a_fraction_of_the_positions(
 
 def test_label_scores_are_the_negative_training_losses(tiny_llama: Path, tmp_path: Path) -> None:
     method = Instruction(config(tiny_llama), context(tmp_path))
-    prompt, _ = method.encoder.prompt_ids("the match", max_length=200)
-    items = [(prompt, answer) for answer in method.encoder.candidates]
+    prompt, _ = method.answerer.encoder.prompt_ids("the match", max_length=200)
+    items = [(prompt, answer) for answer in method.answerer.encoder.candidates]
     losses = answer_losses(method.backbone.model, answer_batch(items, method.backbone.tokenizer.pad_token_id))
     logits = method.predict(["the match"]).logits
     assert logits is not None

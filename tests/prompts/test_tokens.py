@@ -164,9 +164,11 @@ def test_instruct_models_get_their_chat_template_and_base_models_the_plain_promp
         prompt("org/Model-3B-Instruct", None, True)
 
 
-def test_a_tokenizer_without_an_end_mark_is_refused() -> None:
+def test_a_tokenizer_without_an_end_mark_reads_prompts_and_is_refused_for_answers() -> None:
+    encoder = PromptEncoder(byte_level(eos_token=None), prompt_set())
+    assert encoder.prompt_ids("x", max_length=500)[0]
     with pytest.raises(ModelError, match="no end-of-text token"):
-        PromptEncoder(byte_level(eos_token=None), prompt_set())
+        encoder.answer_ids((0,))
 
 
 def test_labels_that_become_the_same_tokens_are_refused() -> None:
@@ -175,7 +177,7 @@ def test_labels_that_become_the_same_tokens_are_refused() -> None:
     model.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, unk_token="<unk>", eos_token="</s>")
     with pytest.raises(TemplateError, match="'World' and 'Sports' of template 'listed'"):
-        PromptEncoder(tokenizer, prompt_set())
+        PromptEncoder(tokenizer, prompt_set()).answer_ids((0,))
 
 
 def test_preview_shows_what_the_model_reads() -> None:

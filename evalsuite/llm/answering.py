@@ -1,0 +1,175 @@
+"""How answers are had from a causal language model, the same for one that was trained to answer and one that was not.
+
+What the probabilities of a prediction mean depends on ``decode``:
+
+score: a label's logit is the exact log-likelihood of its answer, so that the softmax over labels is the model's
+    probability of each label given that it writes one of them. The default where a document has one label.
+constrained: greedy decoding that can write labels, separators and the end mark only. There are labels and no
+    probabilities: those are null. The default where a document has any number of labels.
+free: greedy decoding of anything, read as an answer or counted as invalid. No probabilities.
+
+Shapes: n documents, k labels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from evalsuite.contracts import RunContext, Scores
+from evalsuite.errors import OptionError
+from evalsuite.llm.backbone import Backbone, longest_input
+from evalsuite.llm.footprint import count_parameters
+from evalsuite.llm.generation import AnswerGrammar, decode
+from evalsuite.llm.label_scoring import LabelScorer, answer_sizes
+from evalsuite.llm.options import AnsweringOptions
+from evalsuite.llm.source import check_available, load_tokenizer
+from evalsuite.prompts import PromptEncoder
+
+Decode = Literal["score", "per_label", "constrained", "free"]
+
+
+class Answerer:
+    """A loaded model, with its adapter where it has one, that answers the prompts of ``ctx.prompts``.
+
+    decode: how, "auto" resolved. encoder: makes the token ids. max_length: tokens of prompt and answer together, of
+    which ``reserve`` are kept free for the answer. scorer: for decode=score, else None. divisors: of label scores.
+
+    Raises:
+        OptionError: a ``decode`` that does not fit the task.
+        ModelError: a tokenizer that cannot end an answer.
+        TemplateError: labels that the tokenizer cannot tell apart.
+    """
+
+    def __init__(self, backbone: Backbone, ctx: RunContext, config: AnsweringOptions) -> None:
+        self.backbone, self.ctx, self.config = backbone, ctx, config
+        self.decode = resolve_decode(config, ctx)
+        self.encoder = PromptEncoder(backbone.tokenizer, ctx.prompts)
+        self.max_length = longest_input(backbone, config.max_length)
+        self.reserve = answer_room(self.encoder, self.max_length)
+        self.candidates = self.encoder.candidates
+        self.divisors = answer_sizes(config.normalise, self.candidates, ctx.prompts.verbalizers)
+        self.scorer = self._scorer() if self.decode == "score" else None
+
+    def encode(self, texts: Sequence[str], answers: Sequence[int] = ()) -> tuple[list[list[int]], float]:
+        """(token ids of n prompts, share of documents cut); ``answers``: lengths of answers that have to fit too."""
+        encoded = [
+            self.encoder.prompt_ids(
+                text, max_length=self.max_length, reserve=max(self.reserve, answer), side=self.config.truncation_side
+            )
+            for text, answer in zip(texts, answers or [0] * len(texts), strict=True)
+        ]
+        return [ids for ids, _ in encoded], sum(cut for _, cut in encoded) / max(1, len(encoded))
+
+    def answer(self, prompts: Sequence[Sequence[int]], count: Callable[[int], None] = lambda documents: None) -> Scores:
+        """What the model says after n prompts (token ids); ``count`` is told how many are done.
+
+        decode=score: logits [n, k] in nats; otherwise predicted [n, k] and the answers as written.
+        """
+        if self.scorer is not None:
+            return Scores(logits=self.scorer.score(prompts, count))
+        encoder, grammar = self.encoder, None
+        if self.decode == "constrained":
+            grammar = AnswerGrammar(encoder.first, encoder.later, encoder.none, encoder.end, self.ctx.multilabel)
+        written = decode(
+            self.backbone,
+            prompts,
+            encoder.end,
+            grammar=grammar,
+            max_new_tokens=self.reserve if grammar else self.config.max_new_tokens,
+            token_budget=self.config.token_budget,
+            done=count,
+        )
+        raw = [self.backbone.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in written]
+        if grammar:
+            found: list[tuple[int, ...] | None] = [grammar.read(ids) for ids in written]
+        else:
+            found = [self.ctx.prompts.read(text) for text in raw]
+        predicted = np.zeros((len(found), len(self.ctx.labels)), dtype=np.bool_)
+        for row, labels in enumerate(found):
+            predicted[row, list(labels or ())] = True
+        status = ["invalid" if labels is None else "ok" for labels in found]
+        return Scores(predicted=predicted, status=status, raw=raw)
+
+    def predict(self, texts: Sequence[str]) -> Scores:
+        """``encode`` and ``answer`` for n documents, timed and reported in the run's facts."""
+        started = time.monotonic()
+        prompts, truncated = self.encode(texts)
+        with self.ctx.progress.bar("predicting", len(texts)) as count:
+            scores = self.answer(prompts, count)
+        self.ctx.facts.update(
+            predict_tokens=sum(map(len, prompts)),
+            predict_seconds=time.monotonic() - started,
+            truncated_share=truncated,
+            truncation_side=self.config.truncation_side,
+        )
+        return scores
+
+    def facts(self) -> dict[str, Any]:
+        """What a result reports of the model and of how it is asked."""
+        parameters = count_parameters(self.backbone.model)
+        found = {
+            "trainable_parameters": parameters.trainable,
+            "total_parameters": parameters.total,
+            "attn_implementation": self.backbone.attn_implementation,
+            "dtype": str(self.backbone.dtype).removeprefix("torch."),
+            "quantised": self.backbone.quantised,
+            "decode": self.decode,
+            "normalise": self.config.normalise,
+            "chat_template": self.encoder.chat,
+        }
+        if self.scorer is not None:
+            found["label_scoring"] = f"{self.scorer.way}: {self.scorer.reason}"
+        return found
+
+    def _scorer(self) -> LabelScorer:
+        return LabelScorer(
+            self.backbone,
+            self.candidates,
+            max_length=self.max_length - self.reserve,
+            token_budget=self.config.token_budget,
+            divisors=self.divisors,
+        )
+
+
+def answer_room(encoder: PromptEncoder, max_length: int) -> int:
+    """Tokens kept free for the answer: the longest one's, at most a quarter of the input.
+
+    With many labels the longest answer would leave no room for the document, and nobody writes it.
+    """
+    every = range(len(encoder.prompts.labels))
+    longest = encoder.answer_ids(every) if encoder.prompts.multilabel else max(encoder.candidates, key=len)
+    return min(len(longest), max_length // 4)
+
+
+def resolve_decode(config: AnsweringOptions, ctx: RunContext) -> Decode:
+    """How answers are had, "auto" resolved.
+
+    Raises:
+        OptionError: scoring one label a document where a document has any number.
+    """
+    if config.decode == "score" and ctx.multilabel:
+        raise OptionError(
+            f"decode=score names one label a document, but in task {ctx.task!r} it may have any number: "
+            "use decode=constrained, per_label or free"
+        )
+    if config.decode == "auto":
+        return "constrained" if ctx.multilabel else "score"
+    return config.decode
+
+
+def check(config: AnsweringOptions, ctx: RunContext) -> None:
+    """Everything that can be known with the tokenizer alone, before a model is loaded.
+
+    Raises:
+        OptionError: options that do not fit the task, or no room for a document beside prompt and answer.
+        ModelError: a model that is absent or gated, or whose tokenizer cannot end an answer.
+        TemplateError: labels that its tokenizer cannot tell apart.
+    """
+    resolve_decode(config, ctx)
+    check_available(config)
+    encoder = PromptEncoder(load_tokenizer(config), ctx.prompts)
+    encoder.prompt_ids("a", max_length=config.max_length, reserve=answer_room(encoder, config.max_length))
