@@ -39,6 +39,7 @@ from transformers import (
 )
 
 from evalsuite.errors import ModelError
+from evalsuite.llm.budget import choose_rank, target_layers
 from evalsuite.llm.options import LoraOptions, ModelOptions
 from evalsuite.llm.quantisation import keep_weights_in_place, nf4
 from evalsuite.llm.source import first_line, read_config, resolve_model
@@ -148,14 +149,20 @@ def attach_lora(backbone: Backbone, lora: LoraOptions, modules_to_save: Sequence
     """Freeze the base and put a trainable low-rank adapter (LoRA, arXiv 2106.09685) on its linear layers.
 
     ``modules_to_save`` are trained in full and saved with the adapter. ``backbone.model`` becomes a PeftModel.
+
+    Raises:
+        ModelError: no layer of the kind that is to get an adapter.
+        OptionError: a budget that no rank can meet.
     """
-    targets: Any = "all-linear" if lora.lora_targets == "all-linear" else _attention_layers(backbone.model)
+    layers = target_layers(backbone.model, lora.lora_targets, modules_to_save)
     config = LoraConfig(
         task_type=_task_type(backbone.model),
-        r=lora.lora_r,
+        r=choose_rank(backbone.model, list(layers.values()), lora, modules_to_save),
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
-        target_modules=targets,
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+        target_modules=list(layers),
         modules_to_save=list(modules_to_save) or None,
         base_model_name_or_path=backbone.name,
         revision=backbone.revision,
@@ -349,17 +356,6 @@ def _with_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
 
 def _task_type(model: PreTrainedModel) -> TaskType:
     return TaskType.CAUSAL_LM if model.get_output_embeddings() is not None else TaskType.SEQ_CLS
-
-
-def _attention_layers(model: nn.Module) -> list[str]:
-    names = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and any("attn" in part or "attention" in part for part in name.split("."))
-    ]
-    if not names:
-        raise ModelError("lora_targets=attention finds no attention layer in this model; use lora_targets=all-linear")
-    return names
 
 
 @contextmanager
