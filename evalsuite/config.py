@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -57,7 +57,12 @@ def resolve(
         Layer("--set", dict(parse_assignment(text) for text in sets)),
     ]
     if config is not None:
-        layers.append(Layer(f"file {config}", dict(_flatten(read_yaml(Path(config))))))
+        layers.append(Layer(f"file {config}", flatten(read_yaml(Path(config)))))
+    return resolve_layers(registry, layers)
+
+
+def resolve_layers(registry: Registry, layers: Sequence[Layer]) -> tuple[RunSpec, Task, MethodSpec]:
+    """As ``resolve``, with the first of ``layers`` that has a value deciding it."""
     chosen = {key: _first(layers, key) for key in ("task", "method", "preset")}
     for key in ("task", "method"):
         if not chosen[key]:
@@ -156,18 +161,19 @@ def _preset_options(name: str, method: str) -> dict[str, Any]:
     options = preset_table(name).get(method) or {}
     if not isinstance(options, dict):
         raise UsageError(f"preset {name}: {method!r} holds {type(options).__name__}, expected option names and values")
-    return dict(_flatten(options))
+    return flatten(options)
 
 
-def _flatten(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def flatten(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a file as one mapping: ``task_options: {data: F}`` becomes ``task.data: F``."""
+    flat: dict[str, Any] = {}
     for key, value in data.items():
-        if key == "origins":
-            continue
         group = key.removesuffix("_options")
         if group in GROUPS and isinstance(value, Mapping):
-            yield from ((f"{group}.{name}", inner) for name, inner in value.items())
-        else:
-            yield key, value
+            flat.update({f"{group}.{name}": inner for name, inner in value.items()})
+        elif key != "origins":
+            flat[key] = value
+    return flat
 
 
 _Placed = tuple[str, dict[tuple[str, str], Any]]
@@ -265,6 +271,10 @@ def _checked(run: Mapping[str, Any], origins: Mapping[tuple[str, str], str]) -> 
         raise OptionError(f"--limit {limit:g} must be a whole number of documents, or a share below 1")
     if spec.train_limit is not None and spec.train_limit < 1:
         raise OptionError(f"--train-limit {spec.train_limit} must be at least 1 document")
+    if spec.train_size is not None and spec.train_size < 1:
+        raise OptionError(f"--train-size {spec.train_size} must be at least 1 document of each class")
+    if spec.retries < 0:
+        raise OptionError(f"--retries {spec.retries} must be 0 or more")
     if not 0 <= spec.seed <= LARGEST_SEED:
         raise OptionError(f"--seed {spec.seed} must be from 0 to {LARGEST_SEED}")
     if spec.num_fewshot < 0:

@@ -17,7 +17,18 @@ FOLDERS = {"evalsuite": "evalsuite", "tasks": "evalsuite.tasks", "plugins": "eva
 # From the bottom up; a module may import from its own row and from rows below.
 LAYERS = (
     ("errors", "contracts", "options", "spec"),
-    ("hookspecs", "counts", "calibration", "thresholds", "metrics", "decision", "accounting", "progress"),
+    (
+        "hookspecs",
+        "counts",
+        "calibration",
+        "vector_scaling",
+        "thresholds",
+        "metrics",
+        "decision",
+        "reliability",
+        "accounting",
+        "progress",
+    ),
     (
         "bundled",
         "config",
@@ -31,9 +42,10 @@ LAYERS = (
         "registry",
         "samples",
         "store",
+        "sweeps",
         "templates",
     ),
-    ("opening", "preflight", "preparation", "reload", "report", "results", "runner"),
+    ("opening", "preflight", "preparation", "reload", "report", "results", "runner", "sweep", "engines"),
     ("cli", "__main__"),
 )
 TASKS_MAY_SEE = {"contracts", "data", "errors", "hookspecs", "options"}
@@ -159,6 +171,8 @@ def _loaded(code: str) -> set[str]:
         ["ls", "methods"],
         ["ls", "metrics"],
         ["ls", "presets"],
+        ["ls", "sweeps"],
+        ["sweep", "train_size", "--dry-run"],
         ["plugins"],
         ["--help"],
         ["run", "--help"],

@@ -23,7 +23,7 @@ commands = typer.Typer()
 
 @commands.command("ls")
 def ls(
-    kind: str = typer.Argument(help="tasks, methods, templates, metrics, presets or runs"),
+    kind: str = typer.Argument(help="tasks, methods, templates, metrics, presets, sweeps or runs"),
     plugin: list[str] = PLUGIN,
     templates: list[str] = typer.Option(None, "--templates", help="A folder of template sets; may be repeated."),
     output_path: str = typer.Option("runs", "--output-path", help="Folder of the runs to list."),
@@ -36,6 +36,7 @@ def ls(
         "templates": lambda registry: _templates(registry, templates or []),
         "metrics": _metrics,
         "presets": lambda registry: _presets(),
+        "sweeps": lambda registry: _sweeps(),
         "runs": lambda registry: _runs(output_path),
     }
     if kind not in tables:
@@ -142,6 +143,13 @@ def _presets() -> Rows:
 
     rows = [(name, ", ".join(preset_table(name))) for name in preset_names()]
     return ("preset", "methods"), rows
+
+
+def _sweeps() -> Rows:
+    from evalsuite.sweep import read_sweep, sweep_names
+
+    sweeps = [read_sweep(name) for name in sweep_names()]
+    return ("sweep", "cells", "about"), [(sweep.name, str(len(sweep.cells)), sweep.about) for sweep in sweeps]
 
 
 def _runs(output_path: str) -> Rows:

@@ -1,0 +1,1 @@
+"""Where the cells of a sweep run: each engine takes cells and gives what came of them."""
