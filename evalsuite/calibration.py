@@ -24,10 +24,11 @@ _SIMULATED_OUTCOMES = 20_000_000
 
 def probabilities_of(logits: AnyFloats, multilabel: bool, temperature: float = 1.0) -> Array:
     """Probabilities [n, k] in float64 of ``logits`` [n, k] divided by ``temperature``."""
-    return np.exp(_log_probabilities(np.asarray(logits, np.float64) / temperature, multilabel))
+    return np.exp(log_probabilities(np.asarray(logits, np.float64) / temperature, multilabel))
 
 
-def _log_probabilities(logits: Array, multilabel: bool) -> Array:
+def log_probabilities(logits: Array, multilabel: bool) -> Array:
+    """Natural logarithms [n, k] of the probabilities of ``logits``, exact where the probabilities underflow."""
     if multilabel:
         log_sigmoid: Array = -np.logaddexp(0, -logits)
         return log_sigmoid
@@ -57,6 +58,15 @@ def negative_log_likelihood(probabilities: AnyFloats, gold: Bools, multilabel: b
     return np.asarray(-np.log(chances[gold]))
 
 
+def measures(probabilities: AnyFloats, gold: Bools, multilabel: bool) -> dict[str, float]:
+    """``ece``, ``brier`` and ``nll`` of one or more documents: the one place where a result gets them from."""
+    return {
+        "ece": calibration_error(probabilities, gold, multilabel),
+        "brier": float(brier(probabilities, gold, multilabel).mean()),
+        "nll": float(negative_log_likelihood(probabilities, gold, multilabel).mean()),
+    }
+
+
 def calibration_error(probabilities: AnyFloats, gold: Bools, multilabel: bool) -> float:
     """Expected calibration error over 15 equal-width bins, each open below and closed above.
 
@@ -65,6 +75,25 @@ def calibration_error(probabilities: AnyFloats, gold: Bools, multilabel: bool) -
     """
     confidence, outcome = _confidence(probabilities, gold, multilabel)
     return _binned_gap(_bins(confidence), outcome - confidence)
+
+
+def reliability_bins(probabilities: AnyFloats, gold: Bools, multilabel: bool) -> list[dict[str, Any]]:
+    """For each of the 15 bins of :func:`calibration_error`: ``count``, mean ``confidence``, and ``accuracy``.
+
+    Single label: documents, by the likeliest label's probability; accuracy is the share where it is right. Multi-label:
+    all n k probabilities pooled over labels; accuracy is the share of gold labels among them. Means of an empty bin are
+    None.
+    """
+    confidence, outcome = _confidence(probabilities, gold, multilabel)
+    cells = (_bins(confidence) % BINS).ravel()
+    counts, confidences, outcomes = (
+        np.bincount(cells, weights=values, minlength=BINS).tolist()
+        for values in (None, confidence.ravel(), outcome.ravel())
+    )
+    return [
+        {"count": count, "confidence": sure / count if count else None, "accuracy": right / count if count else None}
+        for count, sure, right in zip(counts, confidences, outcomes, strict=True)
+    ]
 
 
 def calibrated_error(probabilities: AnyFloats, multilabel: bool, seed: int) -> float:
@@ -133,6 +162,6 @@ def _loss_of_log_temperature(logits: Array, gold: Bools, multilabel: bool) -> Ca
         temperature = np.exp(log_temperature)
         if multilabel:
             return float(np.logaddexp(0, -signed / temperature).mean())
-        return float(-_log_probabilities(logits / temperature, False)[gold].mean())
+        return float(-log_probabilities(logits / temperature, False)[gold].mean())
 
     return loss

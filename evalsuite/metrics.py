@@ -83,6 +83,13 @@ class Report:
     counts: dict[str, int]
     reasons: dict[str, str] = field(default_factory=dict)
 
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Metric name -> value, 95% interval, and the reason where the value is null."""
+        return {
+            name: {"value": value, "interval": self.intervals.get(name), "reason": self.reasons.get(name)}
+            for name, value in self.values.items()
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists."""
         return asdict(self)
@@ -186,12 +193,7 @@ def _probability_metrics(
     expected = (
         calibration.calibrated_error(probabilities, multilabel, bootstrap.seed) if bootstrap.resamples else np.nan
     )
-    return {
-        "ece": calibration.calibration_error(probabilities, gold, multilabel),
-        "ece_expected": expected,
-        "brier": float(calibration.brier(probabilities, gold, multilabel).mean()),
-        "nll": float(calibration.negative_log_likelihood(probabilities, gold, multilabel).mean()),
-    }
+    return {**calibration.measures(probabilities, gold, multilabel), "ece_expected": expected}
 
 
 def _label_reports(sums: npt.NDArray[np.int_]) -> list[LabelReport]:

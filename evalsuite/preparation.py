@@ -9,6 +9,7 @@ from typing import Any
 
 from evalsuite.contracts import Example, MethodSpec, Splits, Task
 from evalsuite.data.splits import fingerprint
+from evalsuite.decision import DecisionOptions, check_options
 from evalsuite.environment import cache_folder
 from evalsuite.errors import DataError, OptionError, UnknownNameError
 from evalsuite.fewshot import draw_examples
@@ -50,12 +51,14 @@ def prepare(registry: Registry, spec: RunSpec, task: Task, method: MethodSpec) -
     Raises:
         DataError: the data cannot be read, or there is nothing to train on or to score.
         UnknownNameError: the task's primary metric is neither built in nor a plugin's.
+        OptionError: a decision that does not fit the task's labels.
         TemplateError: a template that cannot be rendered or cannot tell two labels apart.
         ModelError: a model that is absent or gated.
     """
     if task.primary_metric not in (metrics := {*BUILTIN, *registry.metrics}):
         raise UnknownNameError("primary metric", task.primary_metric, metrics, f"named by task {task.name}")
     whole = load_splits(task, spec)
+    check_options(DecisionOptions.model_validate(spec.decision_options), whole.multilabel, len(whole.labels))
     splits, shots = without_shots(limited(whole, spec), spec, task)
     for name, examples in (("train", splits.train), ("test", splits.test)):
         if not examples:

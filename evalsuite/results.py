@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from evalsuite.accounting import Accounting, peak_memory
+from evalsuite.attempts import Attempt
+from evalsuite.collapse import Collapse
 from evalsuite.decision import Decision
 from evalsuite.identity import run_id
 from evalsuite.metrics import LOWER_IS_BETTER, Report, one_hot
@@ -17,6 +19,7 @@ from evalsuite.preparation import Prepared
 from evalsuite.store import SCHEMA_VERSION
 
 BUNDLED = "bundled"
+LABELS_NAMED = 10
 # What a method reports of its size and work; every result has all of them, null where a method has no such thing.
 SIZE_FACTS = ("trainable_parameters", "total_parameters")
 
@@ -29,6 +32,9 @@ class Outcome:
     accounting: Accounting
     decision: Decision
     report: Report
+    collapse: Collapse
+    attempts: Sequence[Attempt]
+    references: Mapping[str, Any]
     reload_check: Mapping[str, Any]
     environment: Mapping[str, Any]
     estimate: Mapping[str, Any]
@@ -51,7 +57,11 @@ def assemble(prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
         "multilabel": splits.multilabel,
         **_lm_eval_keys(prepared, outcome, now),
         "metrics": _metrics(prepared, report),
+        "incomplete": report.counts["failed"] > 0,
         "decision": outcome.decision.to_json(),
+        "collapse": outcome.collapse.to_json(),
+        "attempts": [asdict(attempt) for attempt in outcome.attempts],
+        "references": dict(outcome.references),
         "parameters": {name.removesuffix("_parameters"): facts.pop(name, None) for name in SIZE_FACTS},
         "cost": _cost(outcome, facts),
         "data": _data(prepared),
@@ -59,7 +69,7 @@ def assemble(prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
         "facts": facts,
         "reload_check": dict(outcome.reload_check),
         "reload_failed": not outcome.reload_check["passed"],
-        "notices": notices(prepared),
+        "notices": [*notices(prepared), *caveats(outcome)],
         "estimate": dict(outcome.estimate),
         "identity": dict(prepared.identity),
         "options": {"task": dict(spec.task_options), "method": dict(spec.method_options)},
@@ -72,6 +82,7 @@ def assemble(prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
 def _lm_eval_keys(prepared: Prepared, outcome: Outcome, now: float) -> dict[str, Any]:
     """The keys that readers of lm-evaluation-harness results look for, with its spelling."""
     spec, task, values = prepared.spec, prepared.task, outcome.report.values
+    seed = outcome.attempts[-1].seed  # of the training that is kept; the examples in the prompt are the run's
     names = {"accuracy": "acc"}
     metrics = prepared.registry.metrics
     lower = LOWER_IS_BETTER | {name for name, metric in metrics.items() if not metric.higher_is_better}
@@ -95,9 +106,9 @@ def _lm_eval_keys(prepared: Prepared, outcome: Outcome, now: float) -> dict[str,
             "batch_size": spec.method_options.get("batch_size"),
             "device": outcome.facts.get("device", prepared.device),
             "limit": spec.limit,
-            "random_seed": spec.seed,
-            "numpy_seed": spec.seed,
-            "torch_seed": spec.seed,
+            "random_seed": seed,
+            "numpy_seed": seed,
+            "torch_seed": seed,
             "fewshot_seed": spec.seed,
         },
         "model_name": spec.method_options.get("model", prepared.method.name),
@@ -111,20 +122,16 @@ def _lm_eval_keys(prepared: Prepared, outcome: Outcome, now: float) -> dict[str,
 
 def _metrics(prepared: Prepared, report: Report) -> dict[str, Any]:
     """``summary``: name -> value, 95% interval, reason where null; ``labels``: one entry a label, in label order."""
-    summary = {
-        name: {"value": value, "interval": report.intervals.get(name), "reason": report.reasons.get(name)}
-        for name, value in report.values.items()
-    }
     labels = [
         {"label": name, **entry} for name, entry in zip(prepared.splits.labels, report.to_json()["labels"], strict=True)
     ]
-    return {"summary": summary, "labels": labels, "counts": dict(report.counts)}
+    return {"summary": report.summary(), "labels": labels, "counts": dict(report.counts)}
 
 
 def _cost(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
     phases = outcome.accounting.phases
     for name in ("train", "predict"):
-        phases[name].tokens = int(facts.pop(f"{name}_tokens", 0) or 0)
+        phases[name].tokens += int(facts.pop(f"{name}_tokens", 0) or 0)
     facts.pop("train_peak_cpu_bytes", None)  # the whole run's peak is at least that
     return {
         **outcome.accounting.to_json(),
@@ -176,4 +183,37 @@ def notices(prepared: Prepared) -> list[str]:
     if findings := prepared.splits.findings:
         counts = ", ".join(f"{name} {len(ids)}" for name, ids in findings.items())
         lines.append(f"Data: the reader noticed: {counts}. Row ids: evalsuite validate --task {prepared.spec.task}")
+    if short := _short_of_documents(prepared):
+        lines.append(f"Data: train has fewer than {prepared.spec.train_size} documents of {short}.")
+    return lines
+
+
+def _short_of_documents(prepared: Prepared) -> str:
+    """Labels with fewer training documents than ``train_size`` asks for, and how many each has."""
+    splits, wanted = prepared.splits, prepared.spec.train_size
+    if wanted is None:
+        return ""
+    support = one_hot(splits.train, len(splits.labels)).sum(axis=0)
+    for _, labels in prepared.request.facts.shots:  # they were taken out of the same documents
+        support[list(labels)] += 1
+    short = [f"{label} ({count})" for label, count in zip(splits.labels, support, strict=True) if count < wanted]
+    more = f" and {len(short) - LABELS_NAMED} labels more" if len(short) > LABELS_NAMED else ""
+    return ", ".join(short[:LABELS_NAMED]) + more
+
+
+def caveats(outcome: Outcome) -> list[str]:
+    """What the run itself has shown that a reader must know, in sentences like those of :func:`notices`."""
+    lines = []
+    if outcome.collapse.collapsed:
+        tried = f" in all {len(outcome.attempts)} attempts" if len(outcome.attempts) > 1 else ""
+        lines.append(
+            f"Collapse: training has failed{tried}: {'; '.join(outcome.collapse.reasons)}. "
+            "Lower learning_rate, or try other seeds with --retries N."
+        )
+    counts = outcome.report.counts
+    if counts["failed"]:
+        lines.append(
+            f"Incomplete: {counts['failed']:,} of {counts['documents']:,} documents have no answer and count nowhere. "
+            "The same command with --overwrite always asks for what is missing, and for that only."
+        )
     return lines

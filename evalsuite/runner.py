@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import random
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from evalsuite import preflight
 from evalsuite.accounting import Accounting
+from evalsuite.attempts import ATTEMPTS, CHECKPOINTS, Trained, check_retries, fit, train
 from evalsuite.config import named_plugins, resolve
-from evalsuite.contracts import Method, Progress, RunContext, Scores
-from evalsuite.data.splits import text_hash
-from evalsuite.decision import Decision, DecisionOptions, ValidationParts, fit_decision, split_validation
+from evalsuite.contracts import Progress, Scores
+from evalsuite.decision import split_validation
 from evalsuite.environment import describe_environment, is_main_process
 from evalsuite.errors import UsageError
-from evalsuite.metrics import evaluate, one_hot
+from evalsuite.memory import release_memory
 from evalsuite.opening import make_context, write_request
-from evalsuite.preparation import Prepared, loads_model, prepare
+from evalsuite.preparation import Prepared, prepare
 from evalsuite.progress import Silent
+from evalsuite.references import Scored, score_references
 from evalsuite.registry import build_registry
 from evalsuite.reload import check_reload, choose_documents
 from evalsuite.report.card import write_card
-from evalsuite.results import Outcome, assemble, notices
+from evalsuite.results import Outcome, assemble, caveats, notices
 from evalsuite.samples import Samples, write_samples
+from evalsuite.scoring import decide, measure
 from evalsuite.spec import RunResult
 from evalsuite.store import RESULTS, open_run, plain, write_json
 
 log = logging.getLogger("evalsuite")
-CHECKPOINTS = "checkpoints"
 
 
 def run(
@@ -69,7 +64,7 @@ def execute(prepared: Prepared, progress: Progress) -> RunResult:
     """Do the run, or open it where it is complete.
 
     Raises:
-        UsageError: the run is complete and ``overwrite`` is "never".
+        UsageError: the run is complete and ``overwrite`` is "never"; retries under a launcher.
         Interrupted: a signal came; the state is saved and the same request goes on from it.
     """
     spec, directory = prepared.spec, prepared.directory
@@ -77,23 +72,25 @@ def execute(prepared: Prepared, progress: Progress) -> RunResult:
         if spec.overwrite == "never":
             raise UsageError(f"{directory.final} is complete; use --overwrite missing to read it, always to replace it")
         return open_run(directory.final)
+    check_retries(spec.retries)
     context = make_context(prepared.request, prepared.registry, directory.partial, progress, prepared.device)
     # Before the directory is claimed: a request that cannot work leaves nothing behind.
     needed = preflight.estimate(prepared, context)
     preflight.check(needed, prepared)
     if not is_main_process():  # under a launcher, the other processes only train
-        _train(prepared, context, needed)
+        fit(prepared, context, split_validation(prepared.splits.validation), Accounting())
         return RunResult(directory.final, {"facts": dict(context.facts)})
     with directory.claim() as workdir:
         with _logged_to(workdir / "log.txt"):
             for line in notices(prepared):
                 log.info("%s", line)
-            trained = _train(prepared, context, needed)
+            trained = train(prepared, context)
             snippet = trained.method.card_snippet() if hasattr(trained.method, "card_snippet") else None
-            results = _score(prepared, trained)
+            results = _score(prepared, trained, needed)
             write_json(workdir / RESULTS, results)
             write_card(workdir, results, snippet)
         shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)
+        (workdir / ATTEMPTS).unlink(missing_ok=True)
         directory.finish()
     result = RunResult(directory.final, results)
     for failed in prepared.registry.notify("evalsuite_run_finished", result=result):
@@ -101,86 +98,37 @@ def execute(prepared: Prepared, progress: Progress) -> RunResult:
     return result
 
 
-@dataclass
-class _Trained:
-    method: Method
-    context: RunContext
-    accounting: Accounting
-    validation: ValidationParts
-    estimate: Mapping[str, Any]
-
-
-def _train(prepared: Prepared, context: RunContext, needed: Mapping[str, Any]) -> _Trained:
-    validation = split_validation(prepared.splits.validation)
-    # Before the model is built: a head is random too.
-    _seed(prepared)
-    method = prepared.method.build(prepared.options, context)
-    accounting = Accounting()
-    with accounting.phase("train", documents=len(prepared.splits.train)):
-        method.fit(prepared.splits.train, validation.stopping)
-    return _Trained(method, context, accounting, validation, needed)
-
-
-def _seed(prepared: Prepared) -> None:
-    if loads_model(prepared.method, prepared.options):
-        from evalsuite.llm.seeding import seed_everything
-
-        seed_everything(prepared.spec.seed)
-    else:
-        random.seed(prepared.spec.seed)
-        np.random.seed(prepared.spec.seed)
-
-
-def _score(prepared: Prepared, trained: _Trained) -> dict[str, Any]:
-    splits, context = prepared.splits, trained.context
-    decision = _fit_decision(prepared, trained)
-    with trained.accounting.phase("predict", documents=len(splits.test)):
+def _score(prepared: Prepared, trained: Trained, needed: Mapping[str, Any]) -> dict[str, Any]:
+    splits, context, accounting = prepared.splits, trained.context, trained.accounting
+    decision = trained.calibrated.decision
+    with accounting.phase("predict", documents=len(splits.test)):
         scores = trained.method.predict([example.text for example in splits.test])
-    samples = Samples(
-        ids=tuple(example.id for example in splits.test),
-        hashes=tuple(text_hash(example.text) for example in splits.test),
-        gold=one_hot(splits.test, len(splits.labels)),
-        predicted=decision.decide(scores),
-        probabilities=decision.probabilities(scores),
-        status=tuple(scores.status),
-        labels=tuple(splits.labels),
-    )
-    report = evaluate(
-        samples.gold,
-        samples.predicted,
-        samples.probabilities,
-        samples.status,
-        tuple(prepared.registry.metrics.values()),
-        multilabel=splits.multilabel,
-    )
+    samples = decide(prepared, decision, scores)
+    report = measure(prepared, samples)
     _save(prepared, trained, samples, scores.raw)
     facts = dict(context.facts)
-    reload_check = _check_reload(prepared, trained, scores)
+    compared, reload_check = _compare_and_reload(prepared, trained, scores, Scored.of(report, accounting, facts))
     environment = describe_environment()
     write_json(context.workdir / "environment.json", environment)
-    outcome = Outcome(facts, trained.accounting, decision, report, reload_check, environment, trained.estimate)
+    outcome = Outcome(
+        facts=facts,
+        accounting=accounting,
+        decision=decision,
+        report=report,
+        collapse=trained.collapse,
+        attempts=trained.attempts,
+        references=compared,
+        reload_check=reload_check,
+        environment=environment,
+        estimate=needed,
+    )
+    for line in caveats(outcome):
+        log.warning("%s", line)
     results: dict[str, Any] = plain(assemble(prepared, outcome))
     return results
 
 
-def _fit_decision(prepared: Prepared, trained: _Trained) -> Decision:
-    """Temperature and thresholds from the calibration part of validation; the test split is not looked at."""
-    validation, multilabel = trained.validation, prepared.splits.multilabel
-    if not validation.calibration:
-        return Decision(multilabel, notes=("there are no validation documents: nothing was calibrated",))
-    with trained.accounting.phase("calibrate", documents=len(validation.calibration)):
-        scores = trained.method.predict([example.text for example in validation.calibration])
-        return fit_decision(
-            scores,
-            one_hot(validation.calibration, len(prepared.splits.labels)),
-            multilabel=multilabel,
-            options=DecisionOptions.model_validate(prepared.spec.decision_options),
-            metric=prepared.task.primary_metric,
-            halves=validation.halves,
-        )
-
-
-def _save(prepared: Prepared, trained: _Trained, samples: Samples, raw: Sequence[str] | None) -> None:
+def _save(prepared: Prepared, trained: Trained, samples: Samples, raw: Sequence[str] | None) -> None:
     workdir, private = trained.context.workdir, prepared.task.private
     write_request(workdir, prepared.request)
     trained.method.save(workdir)
@@ -188,24 +136,35 @@ def _save(prepared: Prepared, trained: _Trained, samples: Samples, raw: Sequence
     write_samples(workdir, prepared.task.name, samples, texts, None if private else raw)
 
 
-def _check_reload(prepared: Prepared, trained: _Trained, scores: Scores) -> dict[str, Any]:
-    """Compare with a fresh process. The model is freed first, so that two never share the memory."""
-    multilabel, workdir = prepared.splits.multilabel, trained.context.workdir
+def _compare_and_reload(
+    prepared: Prepared, trained: Trained, scores: Scores, own: Scored
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Score what the method is compared with, then open the saved run in a fresh process.
+
+    Two models never share the memory: the trained one has given its last answers and goes before the first reference
+    is loaded, each reference before the next, and all of them before the fresh process.
+    """
+    method, accounting = trained.method, trained.accounting
     texts = [example.text for example in prepared.splits.test]
-    chosen = [texts[row] for row in choose_documents(texts, scores, multilabel)]
+    chosen = [texts[row] for row in choose_documents(texts, scores, prepared.splits.multilabel)]
     # Predicted again as these 64 alone: the same batches on both sides leave only what saving may have changed.
-    expected = trained.method.predict(chosen)
-    del trained.method
-    gc.collect()
-    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    with trained.accounting.phase("reload_check"):
-        outcome = check_reload(workdir, chosen, expected, multilabel, prepared.device)
+    expected = method.predict(chosen)
+    references = method.references() if hasattr(method, "references") else {}
+    del trained.method, method
+    release_memory()
+    compared = {}
+    if references:
+        with accounting.phase("references", documents=len(references) * len(texts)):
+            compared = score_references(prepared, references, trained.validation, own)
+    del references
+    release_memory()
+    with accounting.phase("reload_check"):
+        outcome = check_reload(trained.context.workdir, chosen, expected, prepared.splits.multilabel, prepared.device)
     if prepared.task.private:
         outcome.pop("message", None)
     if not outcome["passed"]:
         log.warning("the saved model does not repeat the trained one's answers: %s", outcome)
-    return outcome
+    return compared, outcome
 
 
 @contextmanager

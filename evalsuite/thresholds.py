@@ -1,4 +1,7 @@
-"""Thresholds on multi-label probabilities, chosen to maximise a metric. Shapes: n documents, k labels, g candidates."""
+"""Where multi-label scores become labels, chosen to maximise a metric: thresholds, or a number of labels a document.
+
+Shapes: n documents, k labels, g candidates.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,33 @@ def best_thresholds(probabilities: npt.NDArray[np.floating[Any]], gold: Bools) -
     hits = np.array([(cut & gold).sum(axis=0) for cut in predicted])
     either = np.array([cut.sum(axis=0) for cut in predicted]) + gold.sum(axis=0)
     return np.array([_pick(column) for column in (2 * hits / np.maximum(either, 1)).T])
+
+
+def likeliest(logits: npt.NDArray[np.floating[Any]], count: int) -> Bools:
+    """The ``count`` labels with the largest logits of each document, bool [n, k]; the first of equals."""
+    chosen = np.zeros(logits.shape, np.bool_)
+    np.put_along_axis(chosen, _ranked(logits)[:, :count], True, axis=1)
+    return chosen
+
+
+def score_counts(logits: npt.NDArray[np.floating[Any]], gold: Bools, metric: str) -> Array:
+    """``metric`` (one of TUNABLE) where every document gets its 1, 2, ... k likeliest labels, [k]; 0 if undefined."""
+    n, k = gold.shape
+    order = _ranked(logits)
+    right = np.take_along_axis(gold, order, axis=1)
+    # Row c of both: how often each label is the c-th likeliest, and how often rightly; added up from the top down.
+    places = (np.arange(k) * k + order).ravel()
+    predicted = np.bincount(places, minlength=k * k).reshape(k, k).cumsum(axis=0)
+    hits = np.bincount(places, weights=right.ravel(), minlength=k * k).reshape(k, k).cumsum(axis=0)
+    counts = np.arange(1, k + 1)
+    exact = ((right.cumsum(axis=1) == counts) & (gold.sum(axis=1)[:, None] == counts)).sum(axis=0)
+    support = np.broadcast_to(gold.sum(axis=0), (k, k))
+    return np.nan_to_num(summaries(np.hstack([hits, predicted, support, exact[:, None]]), n)[metric])
+
+
+def _ranked(logits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.intp]:
+    """Labels of each document from the likeliest down, [n, k]."""
+    return np.argsort(-logits, axis=1, kind="stable")
 
 
 def _pick(values: Array) -> float:

@@ -203,7 +203,7 @@ def test_an_assignment_needs_a_key_and_a_sign(text: str) -> None:
         ("rate=fast", r"method option 'rate': 'fast' does not fit: input should be a valid number.*given by --set"),
         ("rate=0", r"'0' does not fit: input should be greater than 0"),
         ("task.size=2.5", r"task option 'size': '2\.5' does not fit"),
-        ("decision.threshold=high", r"'high' does not fit: input should be 'tuned', 'per_label' or 'fixed'"),
+        ("decision.threshold=high", r"'high' does not fit: input should be 'fixed', 'tuned', 'per_label' or 'top_k'"),
         ("seed=null", r"--seed: None does not fit.*given by --set"),
         ("seed=1.5", r"--seed: '1\.5' does not fit"),
         ("apply_chat_template=perhaps", r"--apply_chat_template: 'perhaps' does not fit"),
