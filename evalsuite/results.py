@@ -31,6 +31,7 @@ class Outcome:
     facts: Mapping[str, Any]
     accounting: Accounting
     decision: Decision
+    calibration: Mapping[str, Any]
     report: Report
     collapse: Collapse
     attempts: Sequence[Attempt]
@@ -59,6 +60,7 @@ def assemble(prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
         "metrics": _metrics(prepared, report),
         "incomplete": report.counts["failed"] > 0,
         "decision": outcome.decision.to_json(),
+        "calibration": dict(outcome.calibration),
         "collapse": outcome.collapse.to_json(),
         "attempts": [asdict(attempt) for attempt in outcome.attempts],
         "references": dict(outcome.references),
@@ -208,7 +210,7 @@ def caveats(outcome: Outcome) -> list[str]:
         tried = f" in all {len(outcome.attempts)} attempts" if len(outcome.attempts) > 1 else ""
         lines.append(
             f"Collapse: training has failed{tried}: {'; '.join(outcome.collapse.reasons)}. "
-            "Lower learning_rate, or try other seeds with --retries N."
+            "Other options may help, such as a lower learning_rate, or other seeds: --retries N."
         )
     counts = outcome.report.counts
     if counts["failed"]:

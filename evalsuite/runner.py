@@ -23,6 +23,7 @@ from evalsuite.preparation import Prepared, prepare
 from evalsuite.progress import Silent
 from evalsuite.references import Scored, score_references
 from evalsuite.registry import build_registry
+from evalsuite.reliability import calibration_report
 from evalsuite.reload import check_reload, choose_documents
 from evalsuite.report.card import write_card
 from evalsuite.results import Outcome, assemble, caveats, notices
@@ -114,6 +115,7 @@ def _score(prepared: Prepared, trained: Trained, needed: Mapping[str, Any]) -> d
         facts=facts,
         accounting=accounting,
         decision=decision,
+        calibration=calibration_report(scores, samples.gold, decision, splits.multilabel),
         report=report,
         collapse=trained.collapse,
         attempts=trained.attempts,
