@@ -40,7 +40,7 @@ def _seconds(prepared: Prepared) -> float | None:
         except StoreError as error:  # what became of another run is no reason not to do this one
             log.info("left out of the time estimate: %s", error)
             continue
-        epochs = results["options"]["method"].get("epochs", 1)
+        epochs = results["options"]["method"].get("epochs", 1) * max(1, len(results.get("attempts", ())))
         paces.append(results["cost"]["train"]["seconds"] / results["data"]["sizes"]["train"] / epochs)
     if not paces:
         return None

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evalsuite.contracts import Example, MethodSpec, Splits, Task
-from evalsuite.data.splits import fingerprint
+from evalsuite.data.splits import fingerprint, text_hash
 from evalsuite.decision import DecisionOptions, check_options
 from evalsuite.environment import cache_folder
 from evalsuite.errors import DataError, OptionError, UnknownNameError
-from evalsuite.fewshot import draw_examples
+from evalsuite.fewshot import balanced_subset, draw_examples
 from evalsuite.identity import run_id, run_identity
 from evalsuite.metrics import BUILTIN
 from evalsuite.opening import Request, TaskFacts, make_prompts
@@ -59,7 +59,7 @@ def prepare(registry: Registry, spec: RunSpec, task: Task, method: MethodSpec) -
         raise UnknownNameError("primary metric", task.primary_metric, metrics, f"named by task {task.name}")
     whole = load_splits(task, spec)
     check_options(DecisionOptions.model_validate(spec.decision_options), whole.multilabel, len(whole.labels))
-    splits, shots = without_shots(limited(whole, spec), spec, task)
+    splits, shots = without_shots(limited(whole, spec), whole, spec, task)
     for name, examples in (("train", splits.train), ("test", splits.test)):
         if not examples:
             raise DataError(f"task {task.name}: the {name} split is empty; see: evalsuite validate --task {spec.task}")
@@ -107,15 +107,22 @@ def load_splits(task: Task, spec: RunSpec) -> Splits:
 
 
 def limited(splits: Splits, spec: RunSpec) -> Splits:
-    """Apply ``train_limit`` and ``limit``: the documents with the smallest hashes of their ids, in their old order."""
+    """Apply ``train_limit`` and ``limit``: the documents with the smallest hashes of their ids, in their old order.
+
+    ``train_size`` then picks among the training documents, so many of each class.
+    """
     count = spec.limit if spec.limit is None or spec.limit >= 1 else len(splits.test) * spec.limit
     test = splits.test if count is None else smallest_hashes(splits.test, max(1, round(count)))
     train = splits.train if spec.train_limit is None else smallest_hashes(splits.train, spec.train_limit)
+    if spec.train_size is not None:
+        train = balanced_subset(train, spec.train_size, spec.seed, len(splits.labels))
     return replace(splits, train=train, test=test)
 
 
-def without_shots(splits: Splits, spec: RunSpec, task: Task) -> tuple[Splits, list[Example]]:
+def without_shots(splits: Splits, whole: Splits, spec: RunSpec, task: Task) -> tuple[Splits, list[Example]]:
     """The splits without the documents that stand solved in every prompt, and these documents.
+
+    They come from train, and none has the text of a document in the ``whole`` validation or test split.
 
     Raises:
         OptionError: the task is private, and the run would have to keep its text.
@@ -126,7 +133,8 @@ def without_shots(splits: Splits, spec: RunSpec, task: Task) -> tuple[Splits, li
         raise OptionError(
             f"--num_fewshot {spec.num_fewshot} would keep texts of the private task {task.name!r} in the run; use 0"
         )
-    shots = draw_examples(splits.train, spec.num_fewshot, spec.seed, len(splits.labels))
+    scored = {text_hash(example.text) for example in (*whole.validation, *whole.test)}
+    shots = draw_examples(splits.train, spec.num_fewshot, spec.seed, len(splits.labels), scored)
     drawn = {example.id for example in shots}
     return replace(splits, train=[example for example in splits.train if example.id not in drawn]), shots
 

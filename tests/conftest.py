@@ -21,11 +21,11 @@ def _no_traces_in_the_home_folder(tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture(scope="module")
 def few_resamples() -> Iterator[None]:
     """Runs in this process draw 100 resamples, which takes no time; metrics' own tests check the intervals."""
-    from evalsuite import runner
+    from evalsuite import scoring
     from evalsuite.metrics import Bootstrap, evaluate
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "evaluate", functools.partial(evaluate, bootstrap=Bootstrap(resamples=100)))
+        patch.setattr(scoring, "evaluate", functools.partial(evaluate, bootstrap=Bootstrap(resamples=100)))
         yield
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import evalsuite
-from evalsuite import runner
+from evalsuite import runner, scoring
 from evalsuite.contracts import Example
 from evalsuite.errors import StoreError, UsageError
 from evalsuite.samples import read_samples
@@ -123,13 +123,13 @@ def test_gold_of_the_test_split_never_reaches_a_method(tmp_path: Path, monkeypat
 @pytest.mark.usefixtures("no_reload")
 def test_the_decision_is_fitted_on_validation_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: list[tuple[int, ...]] = []
-    original = runner.fit_decision
+    original = scoring.fit_decision
 
     def watch(scores: Any, gold: Any, **options: Any) -> Any:
         fitted.append(gold.shape)
         return original(scores, gold, **options)
 
-    monkeypatch.setattr(runner, "fit_decision", watch)
+    monkeypatch.setattr(scoring, "fit_decision", watch)
     few, many = run(tmp_path), run(tmp_path, task_options={"validation": 600})
     stopping = set(many.results["facts"]["stopped_on"])
     assert fitted == [(24, 3), (600 - len(stopping), 3)]
@@ -216,7 +216,7 @@ def test_a_plugins_metric_can_stop_training(tmp_path: Path) -> None:
     prepared = prepare(registry, *resolve(registry, {"task": "odd", "method": "spy"}))
     context = make_context(prepared.request, registry, tmp_path, Silent(), "cpu")
     assert context.primary_metric is not None
-    scores = evalsuite.Scores(predicted=runner.one_hot(prepared.splits.test, 3))
+    scores = evalsuite.Scores(predicted=scoring.one_hot(prepared.splits.test, 3))
     assert context.primary_metric(scores, prepared.splits.test) == 1
 
 
@@ -283,9 +283,9 @@ def test_a_second_run_that_fails_leaves_the_first_as_it_was(tmp_path: Path, monk
 def test_checkpoints_go_when_the_run_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = runner._score
 
-    def score(prepared: Any, trained: Any) -> Any:
+    def score(prepared: Any, trained: Any, needed: Any) -> Any:
         (trained.context.workdir / runner.CHECKPOINTS / "step-1").mkdir(parents=True)
-        return original(prepared, trained)
+        return original(prepared, trained, needed)
 
     monkeypatch.setattr(runner, "_score", score)
     assert not (run(tmp_path).directory / runner.CHECKPOINTS).exists()
