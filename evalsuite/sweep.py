@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from evalsuite.config import Layer, flatten, parse_assignment, read_yaml, resolve_layers
+from evalsuite.config import GROUPS, Layer, flatten, parse_assignment, read_yaml, resolve_layers
 from evalsuite.contracts import MethodSpec, Task
 from evalsuite.errors import UnknownNameError, UsageError
 from evalsuite.registry import Registry
@@ -58,7 +58,9 @@ def sweep_names() -> list[str]:
 
 
 def read_sweep(name_or_file: str, assignments: Iterable[str] = ()) -> Sweep:
-    """Read a built-in sweep or a YAML file; ``assignments`` are ``key=value`` texts that override its ``base``.
+    """Read a built-in sweep or a YAML file.
+
+    ``assignments`` are ``key=value`` texts that override its ``base``, and with ``seeds=5`` its seeds.
 
     Raises:
         UnknownNameError: no built-in sweep of that name, or a key that sweep files do not have.
@@ -77,7 +79,9 @@ def expand(name: str, data: Mapping[str, Any], assignments: Iterable[str] = ()) 
     """Make a Sweep of the content of a file; see :func:`read_sweep`."""
     where = f"sweep {name}"
     _refuse_unknown("key", data, KEYS, where)
-    base = {**flatten(_mapping(data, "base", where)), **dict(map(parse_assignment, assignments))}
+    given = dict(map(parse_assignment, assignments))
+    common = _number(given.pop("seeds")) if "seeds" in given else data.get("seeds", [0])
+    base = {**flatten(_mapping(data, "base", where)), **given}
     grid = {key: _values(key, value, where) for key, value in _mapping(data, "grid", where).items()}
     listed = _cells(data, where)
     settings = _mapping(data, "table", where)
@@ -85,7 +89,7 @@ def expand(name: str, data: Mapping[str, Any], assignments: Iterable[str] = ()) 
     _refuse_clashes(base, grid, listed, where)
     if not grid and not listed:
         raise UsageError(f"{where} varies nothing: give it a grid, cells, or both")
-    seeds = [_seeds(cell.get("seeds", data.get("seeds", [0])), where) for cell in listed or [{}]]
+    seeds = [_seeds(cell.get("seeds", common), where) for cell in listed or [{}]]
     combinations = 1
     for values in grid.values():
         combinations *= len(values)
@@ -96,6 +100,10 @@ def expand(name: str, data: Mapping[str, Any], assignments: Iterable[str] = ()) 
         raise UsageError(f"{where} expands to {total:,} cells; at most {MOST_CELLS:,} are allowed: split it")
     cells = tuple(_expanded(base, grid, listed or [{}], seeds))
     _refuse_twins(cells, where)
+    methods = {str(cell.values.get("method")) for cell in cells}
+    for key in filter(_owner, base):
+        if _owner(key) not in methods:
+            raise UnknownNameError("method", _owner(key), methods, f"{key} stands in the base of {where}")
     return Sweep(name, " ".join(str(data.get("about", "")).split()), cells, settings)
 
 
@@ -110,9 +118,23 @@ def _expanded(
         overrides = flatten({key: value for key, value in cell.items() if key != "seeds"})
         for point in itertools.product(*grid.values()):
             varied = {**overrides, **dict(zip(grid, point, strict=True))}
+            fixed = _base_of(base, varied.get("method", base.get("method")))
             for seed in own:
                 shown = {**varied, "seed": seed} if several or not varied else varied
-                yield Cell({**base, **varied, "seed": seed}, shown)
+                yield Cell({**fixed, **varied, "seed": seed}, shown)
+
+
+def _owner(key: str) -> str:
+    """The method that ``bert.model`` is meant for alone; empty for a key that every cell takes."""
+    name, dot, _ = key.partition(".")
+    return name if dot and name not in GROUPS else ""
+
+
+def _base_of(base: Mapping[str, Any], method: Any) -> dict[str, Any]:
+    """What ``base`` holds for the cells of ``method``; its own values stand over those for all."""
+    common = {key: value for key, value in base.items() if not _owner(key)}
+    own = {key.partition(".")[2]: value for key, value in base.items() if _owner(key) == str(method)}
+    return {**common, **own}
 
 
 def resolve_cell(registry: Registry, sweep: Sweep, cell: Cell) -> tuple[RunSpec, Task, MethodSpec]:
@@ -180,6 +202,10 @@ def _cells(data: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     if not isinstance(listed, list) or not all(isinstance(cell, Mapping) for cell in listed):
         raise UsageError(f"{where}: cells must be a list, each with names and values")
     return [{str(key): value for key, value in cell.items()} for cell in listed]
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
 def _seeds(value: Any, where: str) -> list[int]:
