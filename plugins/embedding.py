@@ -1,42 +1,60 @@
 """The embedding method: a linear head on a decoder's pooled hidden state, the decoder adapted by LoRA.
 
 One of the two ways that arXiv 2512.12677 compares. ``pooling="last"`` reads the last token's state and is the portable
-form: plain transformers (AutoModelForSequenceClassification) with peft loads it; ``pooling="mean"`` averages tokens.
-Single-label tasks train with cross-entropy, multi-label ones with binary cross-entropy a label.
+form: plain transformers (AutoModelForSequenceClassification) with peft loads it. Single-label tasks train with
+cross-entropy, multi-label ones with binary cross-entropy a label.
 
-Shapes: n documents, b documents of a batch, k labels.
+A head that starts at random sometimes never learns, as in the paper. ``head_init="probe"`` starts it from a regularised
+linear solution on the features that the untrained model gives. ``layer`` reads the model below its top and drops what
+lies above.
+
+Shapes: n documents, k labels, h hidden.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
+from pydantic import Field
 
 from evalsuite.contracts import Example, MethodSpec, RunContext, Scores
 from evalsuite.errors import ModelError
 from evalsuite.hookspecs import hookimpl
-from evalsuite.llm.options import PAPER, LoraOptions, ModelOptions, TrainingOptions
+from evalsuite.llm.options import HOUSE, PAPER, LoraOptions, LossOptions, ModelOptions, TrainingOptions
 from evalsuite.metrics import one_hot
 from evalsuite.options import option
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from evalsuite.llm.backbone import Backbone
     from evalsuite.llm.batching import Encoded
+    from evalsuite.llm.classifier import TextClassifier
 
 HEAD = "head.safetensors"
+SETTINGS = "embedding.json"
+# Documents that layer=auto learns and compares on; more would cost more than they tell.
+LAYER_TRAIN, LAYER_VALIDATION = 1000, 500
+TIMED = 32  # documents that the speed of the whole and the truncated model is measured on
 
 
-class EmbeddingConfig(ModelOptions, LoraOptions, TrainingOptions):
+class EmbeddingConfig(ModelOptions, LoraOptions, LossOptions, TrainingOptions):
     """Options of the embedding method."""
 
-    pooling: Literal["last", "mean"] = option(
-        "last", "what the head reads: the last token's hidden state, or the mean over all tokens", source=PAPER
+    pooling: Literal["last", "mean", "max", "attention"] = option(
+        "last",
+        "what the head reads: the last token's state, the mean or the largest value over all tokens, or an average that"
+        " a learned query weighs",
+        source=PAPER,
+    )
+    layer: Annotated[int, Field(ge=1)] | Literal["auto"] | None = option(
+        None,
+        "layer that the head reads, from 1; those above are dropped; auto: the best on validation; unset: the last",
+        source=HOUSE,
+    )
+    head_init: Literal["probe", "random"] = option(
+        "probe", "the head starts from a linear probe of the untrained model's features, or at random", source=HOUSE
     )
 
 
@@ -45,77 +63,66 @@ class Embedding:
 
     def __init__(self, config: EmbeddingConfig, ctx: RunContext) -> None:
         self.config, self.ctx = config, ctx
-        self._backbone: Backbone | None = None
+        self.layer: int | None = None
+        self._classifier: TextClassifier | None = None
 
     def fit(self, train: Sequence[Example], validation: Sequence[Example]) -> None:
-        """Train adapter and head; ``validation`` decides which state is kept."""
+        """Train adapter and head; ``validation`` decides the layer where that is asked, and which state is kept."""
         from evalsuite.llm.backbone import attach_lora
-        from evalsuite.llm.batching import pad
+        from evalsuite.llm.losses import ClassificationLoss
         from evalsuite.llm.seeding import seed_everything
-        from evalsuite.llm.training import Objective
         from evalsuite.llm.training import train as run
 
-        seed_everything(self.ctx.seed)  # before the model is built: the head is drawn then
-        backbone = self._load_base()
-        attach_lora(backbone, self.config, modules_to_save=["score"])
-        encoded = self._encode([example.text for example in train])
-        targets = self._targets(train)
-
-        def collate(rows: Sequence[int]) -> dict[str, Tensor]:
-            return {
-                **pad([encoded.ids[row] for row in rows], backbone.tokenizer.pad_token_id),
-                "targets": targets[rows],
-            }
-
-        def validate() -> float:
-            scores = Scores(logits=self._logits(self._encode([example.text for example in validation])))
-            return self.ctx.primary_metric(scores, validation) if self.ctx.primary_metric else 0.0
-
-        self.ctx.facts["train_truncated_share"] = encoded.truncated
-        self._report_model()
-        objective = Objective(
-            items=range(len(train)),
-            lengths=encoded.lengths,
-            collate=collate,
-            losses=self._losses,
-            validate=validate if validation and self.ctx.primary_metric else None,
-            ids=[example.id for example in train],
+        seed_everything(self.ctx.seed)  # before the model is built: a random head is drawn then
+        classifier = self._load_base()
+        encoded = classifier.encode([example.text for example in train])
+        if self.config.layer == "auto":
+            self._choose_layer(encoded, train, validation)
+        elif self.config.layer is not None:
+            self._drop_layers(self.config.layer, encoded)
+        if self.config.pooling == "attention":
+            self._add_query()
+        if self.config.head_init == "probe":
+            self._start_from_probe(encoded, train)
+        attach_lora(classifier.backbone, self.config, modules_to_save=classifier.backbone.head)
+        classifier.report()
+        loss = ClassificationLoss(self.config, one_hot(train, len(self.ctx.labels)), self.ctx.multilabel)
+        objective = classifier.objective(
+            encoded,
+            {"targets": classifier.targets(train)},
+            lambda logits, batch: loss(logits, batch["targets"]),
+            validation,
+            [example.id for example in train],
         )
-        run(backbone, objective, self.config, self.ctx)
+        run(classifier.backbone, objective, self.config, self.ctx)
 
     def predict(self, texts: Sequence[str]) -> Scores:
         """Logits, float32 [n, k], in the order of ``texts``."""
-        started = time.monotonic()
-        encoded = self._encode(texts)
-        with self.ctx.progress.bar("predicting", len(texts)) as count:
-            logits = self._logits(encoded, count)
-        self.ctx.facts.update(
-            predict_tokens=sum(encoded.lengths),
-            predict_seconds=time.monotonic() - started,
-            truncated_share=encoded.truncated,
-            truncation_side=self.config.truncation_side,
-        )
-        return Scores(logits=logits)
+        return self._ready().predict(texts)
 
     def save(self, directory: Path) -> None:
-        """Write ``adapter/``: the peft adapter with the head in it; for mean pooling the head in its own file.
+        """Write ``adapter/``: the peft adapter with the head in it; but for last pooling the head in its own file.
 
-        A stock reload of a mean-pooling adapter would read the last token: without a head in the adapter it cannot
+        A stock reload of another pooling's adapter would read the last token: without a head in the adapter it cannot
         give wrong answers in silence.
         """
         from safetensors.torch import save_file
 
         from evalsuite.llm.backbone import base_of, save_adapter
+        from evalsuite.llm.pooling import ATTENTION
 
-        backbone, folder = self._ready(), directory / "adapter"
+        backbone, folder = self._ready().backbone, directory / "adapter"
         # a plain reload then pads and cuts as was done here
         backbone.tokenizer.padding_side, backbone.tokenizer.truncation_side = "right", self.config.truncation_side
-        if self.config.pooling == "last":
-            save_adapter(backbone, folder)
-        else:
-            save_adapter(backbone, folder, leave_out=["score"])
-            head = base_of(backbone.model).score.weight.detach().cpu().contiguous()
-            save_file({"weight": head}, folder / HEAD)
+        portable = self.config.pooling == "last"
+        save_adapter(backbone, folder, leave_out=[] if portable else backbone.head)
+        if not portable:
+            model = base_of(backbone.model)
+            tensors = {"weight": model.score.weight}
+            if self.config.pooling == "attention":
+                tensors["query"] = getattr(model, ATTENTION).query
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / HEAD)
+        (folder / SETTINGS).write_text(json.dumps({"layer": self.layer}), encoding="utf-8")
 
     @classmethod
     def load(cls, directory: Path, config: EmbeddingConfig, ctx: RunContext) -> Embedding:
@@ -124,109 +131,150 @@ class Embedding:
         Raises:
             ModelError: the adapter or the head is missing, cut short, or belongs to another model.
         """
-        import torch
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        from evalsuite.llm.backbone import attach_adapter, base_of
+        from evalsuite.llm.backbone import attach_adapter
+        from evalsuite.llm.layers import keep_layers
 
         method, folder = cls(config, ctx), directory / "adapter"
-        backbone = method._load_base()
-        attach_adapter(backbone, folder)
-        if config.pooling == "mean":
-            try:
-                weight = load_file(folder / HEAD)["weight"]
-                with torch.no_grad():
-                    base_of(backbone.model).score.weight.copy_(weight)
-            except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-                raise ModelError(f"cannot read the head in {folder / HEAD}: {error}; train it again") from error
-        method._report_model()
+        classifier = method._load_base()
+        try:
+            method.layer = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["layer"]
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"cannot read {folder / SETTINGS}: {error}; train it again") from error
+        if method.layer is not None:
+            keep_layers(classifier.backbone, method.layer)
+        if config.pooling == "attention":
+            method._add_query()
+        attach_adapter(classifier.backbone, folder)
+        if config.pooling != "last":
+            method._read_head(folder / HEAD)
+        classifier.report()
         return method
 
     def card_snippet(self) -> str:
         """Python that classifies a text with the saved ``adapter`` folder, transformers and peft alone."""
         from evalsuite.llm.snippets import classifier_snippet
 
-        return classifier_snippet(self._ready(), self.config, self.ctx.labels, self.ctx.multilabel, self.config.pooling)
+        return classifier_snippet(self._ready(), self.config, self.layer)
 
-    def _load_base(self) -> Backbone:
+    def _load_base(self) -> TextClassifier:
         from evalsuite.llm.backbone import load_sequence_classifier
+        from evalsuite.llm.classifier import TextClassifier
 
-        self._backbone = load_sequence_classifier(self.config, self.ctx.labels, self.ctx.multilabel, self.ctx.device)
-        return self._backbone
+        backbone = load_sequence_classifier(self.config, self.ctx.labels, self.ctx.multilabel, self.ctx.device)
+        self._classifier = TextClassifier(backbone, self.ctx, self.config, self.config.pooling)
+        return self._classifier
 
-    def _ready(self) -> Backbone:
-        if self._backbone is None:
+    def _ready(self) -> TextClassifier:
+        if self._classifier is None:
             raise ModelError("the embedding method has no model yet; call fit or load first")
-        return self._backbone
+        return self._classifier
 
-    def _encode(self, texts: Sequence[str]) -> Encoded:
-        from evalsuite.llm.backbone import longest_input
-        from evalsuite.llm.batching import encode
+    def _add_query(self) -> None:
+        from evalsuite.llm.pooling import add_attention_pooling
 
-        backbone = self._ready()
-        length = longest_input(backbone, self.config.max_length)
-        return encode(backbone.tokenizer, texts, length, self.config.truncation_side)
+        add_attention_pooling(self._ready().backbone)
 
-    def _targets(self, examples: Sequence[Example]) -> Tensor:
-        """Class indices, int64 [n]; for multi-label tasks 0 or 1 a label, float32 [n, k]."""
-        import torch
+    def _features(self, encoded: Encoded, layers: Sequence[int] | None = None) -> dict[int, Any]:
+        """Pooled features, float32 [n, h], of the layers named (unset: the last alone)."""
+        from evalsuite.llm.features import pooled_features
 
-        if not self.ctx.multilabel:
-            return torch.tensor([example.labels[0] for example in examples])
-        return torch.from_numpy(one_hot(examples, len(self.ctx.labels))).float()
+        # a learned query starts as the mean
+        pooling = "mean" if self.config.pooling == "attention" else self.config.pooling
+        budget = self.config.token_budget
+        with self.ctx.progress.bar("reading features", len(encoded.ids)) as count:
+            return pooled_features(self._ready().backbone, encoded, pooling, layers, token_budget=budget, count=count)
 
-    def _losses(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        """One loss a document, float32 [b]; for multi-label tasks the mean over labels."""
-        from torch.nn import functional as F
+    def _choose_layer(self, encoded: Encoded, train: Sequence[Example], validation: Sequence[Example]) -> None:
+        """Probe the candidate layers of the untrained model, and keep the one that does best on validation.
 
-        from evalsuite.llm.pooling import classify
+        Raises:
+            ModelError: there is no validation to choose on.
+        """
+        from evalsuite.llm.layers import candidate_layers, count_layers
+        from evalsuite.llm.probe import choose_layer
 
-        logits = classify(model, batch, self.config.pooling)
-        if self.ctx.multilabel:
-            return F.binary_cross_entropy_with_logits(logits, batch["targets"], reduction="none").mean(dim=1)
-        return F.cross_entropy(logits, batch["targets"], reduction="none")
-
-    def _logits(self, encoded: Encoded, count: Any = lambda documents: None) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Logits, float32 [n, k], by batches of like length."""
-        import torch
-
-        from evalsuite.llm.batching import map_batches, pad, to_device
-        from evalsuite.llm.pooling import classify
-
-        backbone = self._ready()
-
-        def classify_rows(rows: list[int]) -> list[np.ndarray[Any, Any]]:
-            batch = pad([encoded.ids[row] for row in rows], backbone.tokenizer.pad_token_id)
-            logits = classify(backbone.model, to_device(batch, backbone.device), self.config.pooling)
-            return list(logits.cpu().numpy())
-
-        backbone.model.eval()
-        # not inference_mode: a model may keep tensors of a validation, and training could not use those
-        with torch.no_grad():
-            rows = map_batches(classify_rows, encoded.lengths, self.config.token_budget, count)
-        return np.array(rows, dtype=np.float32).reshape(len(rows), len(self.ctx.labels))
-
-    def _report_model(self) -> None:
-        from evalsuite.llm.footprint import count_parameters
-
-        backbone = self._ready()
-        parameters = count_parameters(backbone.model)
-        self.ctx.facts.update(
-            trainable_parameters=parameters.trainable,
-            total_parameters=parameters.total,
-            attn_implementation=backbone.attn_implementation,
-            dtype=str(backbone.dtype).removeprefix("torch."),
-            quantised=backbone.quantised,
+        classifier, metric = self._ready(), self.ctx.primary_metric
+        if not validation or metric is None:
+            raise ModelError("layer=auto chooses on validation, and there is none; name a layer")
+        layers = candidate_layers(count_layers(classifier.backbone))
+        few, held_out = encoded.first(LAYER_TRAIN), list(validation)[:LAYER_VALIDATION]
+        choice = choose_layer(
+            self._features(few, layers),
+            one_hot(train[:LAYER_TRAIN], len(self.ctx.labels)),
+            self._features(classifier.encode([example.text for example in held_out]), layers),
+            lambda logits: metric(Scores(logits=logits), held_out),
+            multilabel=self.ctx.multilabel,
+            seed=self.ctx.seed,
+            intercept=False,
         )
+        self.ctx.facts["layer_scores"] = [(layer, round(score, 5)) for layer, score in sorted(choice.scores.items())]
+        self._drop_layers(choice.layer, encoded)
+
+    def _drop_layers(self, layer: int, encoded: Encoded) -> None:
+        from evalsuite.llm.layers import measured_gain
+
+        classifier = self._ready()
+        self.layer = layer
+        timed = encoded.first(TIMED)
+        gain = measured_gain(classifier.backbone, layer, lambda: classifier.logits(timed))
+        self.ctx.facts.update(layer=layer, speed_gain=round(gain, 3))
+
+    def _start_from_probe(self, encoded: Encoded, train: Sequence[Example]) -> None:
+        """Set the head to a regularised linear solution on train: its logits are then the probe's until a step is made.
+
+        Fitted on the features of the same (quantised) base, prompt and truncation, with dropout off.
+        """
+        import torch
+
+        from evalsuite.llm.probe import fit_probe
+
+        started, classifier = time.monotonic(), self._ready()
+        ((_, features),) = self._features(encoded).items()
+        gold = one_hot(train, len(self.ctx.labels))
+        probe = fit_probe(features, gold, multilabel=self.ctx.multilabel, seed=self.ctx.seed, intercept=False)
+        with torch.no_grad():
+            classifier.backbone.model.get_submodule("score").weight.copy_(torch.from_numpy(probe.weight))
+        self.ctx.facts.update(probe.facts(), head_init_seconds=round(time.monotonic() - started, 3))
+
+    def _read_head(self, path: Path) -> None:
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from evalsuite.llm.backbone import base_of
+        from evalsuite.llm.pooling import ATTENTION
+
+        model = base_of(self._ready().backbone.model)
+        try:
+            tensors = load_file(path)
+            with torch.no_grad():
+                model.score.weight.copy_(tensors["weight"])
+                if self.config.pooling == "attention":
+                    getattr(model, ATTENTION).query.copy_(tensors["query"])
+        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+            raise ModelError(f"cannot read the head in {path}: {error}; train it again") from error
 
 
 def preflight(config: EmbeddingConfig, ctx: RunContext, train: Sequence[Example]) -> Mapping[str, Any]:
-    """Memory and disk in bytes, worked out from the model's shape before anything is loaded."""
+    """Memory and disk in bytes, worked out from the model's shape before anything is loaded.
+
+    Raises:
+        ModelError: a model that is absent, gated, or an encoder.
+        OptionError: a layer that the model does not have, or a budget that no rank can meet.
+    """
+    from evalsuite.llm.backbone import DECODER_HEAD, classification_head
     from evalsuite.llm.footprint import estimate_training
-    from evalsuite.llm.source import check_available
+    from evalsuite.llm.layers import check_layer
+    from evalsuite.llm.source import check_available, read_config
 
     check_available(config)
+    if classification_head(config) != DECODER_HEAD:
+        raise ModelError(
+            f"{config.model} has no linear `score` head: the embedding method needs a decoder, "
+            "use method 'bert' for an encoder"
+        )
+    if isinstance(config.layer, int):
+        check_layer(config.layer, read_config(config).get_text_config().num_hidden_layers)
     return estimate_training(config, config, config, ctx.device, labels=len(ctx.labels))
 
 
@@ -239,8 +287,8 @@ def evalsuite_register_methods() -> list[MethodSpec]:
             build=Embedding,
             load=Embedding.load,
             config=EmbeddingConfig,
-            needs=frozenset({"model"}),
-            description="a linear head on a decoder's last or mean hidden state, LoRA on the decoder",
+            needs=frozenset({"model", "template"}),
+            description="a linear head on a decoder's pooled hidden state, LoRA on the decoder",
             preflight=preflight,
         )
     ]

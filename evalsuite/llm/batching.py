@@ -36,6 +36,10 @@ class Encoded:
     def lengths(self) -> list[int]:
         return [len(ids) for ids in self.ids]
 
+    def first(self, count: int) -> Encoded:
+        """The first documents alone."""
+        return Encoded(self.ids[:count], self.truncated)
+
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, side: str = "right") -> Encoded:
     """Tokenise documents with the tokenizer's own marks around them, cutting the text and never the marks.

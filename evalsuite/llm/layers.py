@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from statistics import median
 
 from torch import nn
 
@@ -60,15 +59,26 @@ def keep_layers(backbone: Backbone, layer: int) -> None:
     config.num_hidden_layers = layer
 
 
-def speed_gain(slow: Callable[[], object], fast: Callable[[], object]) -> float:
-    """How many times faster ``fast`` is than ``slow``: the median of rounds in which each is timed in turn."""
+def measured_gain(backbone: Backbone, layer: int, work: Callable[[], object]) -> float:
+    """Drop the layers above ``layer`` and return how many times faster ``work`` has become.
 
-    def seconds(work: Callable[[], object]) -> float:
+    The fastest of three rounds on each side: noise only ever adds time.
+
+    Raises:
+        OptionError: the model has no such layer.
+    """
+    whole = _fastest(work)
+    keep_layers(backbone, layer)
+    return whole / _fastest(work)
+
+
+def _fastest(work: Callable[[], object]) -> float:
+    rounds = []
+    for _ in range(ROUNDS):
         started = time.perf_counter()
         work()
-        return time.perf_counter() - started
-
-    return median(seconds(slow) / seconds(fast) for _ in range(ROUNDS))
+        rounds.append(time.perf_counter() - started)
+    return min(rounds)
 
 
 def largest(scores: Sequence[tuple[int, float]]) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evalsuite.llm.backbone import Backbone, base_of, longest_input
+from evalsuite.llm.backbone import Backbone
+from evalsuite.llm.classifier import TextClassifier
 from evalsuite.llm.options import ModelOptions
 
 CLASSIFIER = """\
@@ -12,6 +13,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer{more_imports}
 
+text = "Text to classify."
 labels = {labels!r}
 tokenizer = AutoTokenizer.from_pretrained("adapter")
 base = AutoModelForSequenceClassification.from_pretrained(
@@ -19,21 +21,26 @@ base = AutoModelForSequenceClassification.from_pretrained(
     {arguments},
 )
 base.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-{prepare}base.score.float()  # the head was trained in float32
-{cast}model = PeftModel.from_pretrained(base, "adapter").eval()
+{prepare}model = PeftModel.from_pretrained(base, "adapter").eval()
+{read}
+batch = {{name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}}
+with torch.no_grad():
+    {logits}
+{answer}
+"""
+TEXT = """\
 batch = tokenizer(
-    ["Text to classify."],
+    [text],
     truncation=True,
     max_length={max_length},
     padding=True,
     split_special_tokens=True,
     return_tensors="pt",
-).to(model.device)
-batch = {{name: batch[name] for name in ("input_ids", "attention_mask")}}
-with torch.no_grad():
-    {logits}
-{answer}
-"""
+)"""
+PROMPT = """\
+# A document too long for {max_length} tokens with its prompt is to be cut, never the prompt.
+prompt = {prompt!r}.replace("<text>", text)
+batch = tokenizer([{bos}prompt], add_special_tokens=False, return_tensors="pt")"""
 NF4 = """BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -45,12 +52,26 @@ PREPARE = """for layer in base.modules():
     if hasattr(layer, "support_avx512bf16_for_cpu"):
         layer.support_avx512bf16_for_cpu = False  # keep 4-bit weights as they were trained on, on every CPU
 """
-CAST = "base.score.register_forward_pre_hook(lambda module, states: (states[0].float(),))\n"
-LAST = "logits = model(**batch).logits"
-MEAN = """head = load_file("adapter/head.safetensors")["weight"].to(model.device)
-    states = base.{decoder}(**batch).last_hidden_state.float()
-    mask = batch["attention_mask"].unsqueeze(-1).float()
-    logits = (states * mask).sum(1) / mask.sum(1) @ head.T"""
+LAYERS = """stack = next(m for m in base.modules() if isinstance(m, torch.nn.ModuleList))
+del stack[{layer}:]  # the head reads layer {layer}
+base.config.get_text_config().num_hidden_layers = {layer}
+"""
+FLOAT = "base.get_submodule({name!r}).float()  # the head was trained in float32\n"
+CAST = (
+    "base.get_submodule({name!r}).register_forward_pre_hook(lambda module, states: (states[0].float(), *states[1:]))\n"
+)
+STOCK = "logits = model(**batch).logits"
+STATES = """head = {{name: tensor.to(model.device) for name, tensor in load_file("adapter/head.safetensors").items()}}
+    states = base.base_model(**batch).last_hidden_state.float()
+    mask = batch["attention_mask"].unsqueeze(-1)
+    {pool}
+    logits = pooled @ head["weight"].T"""
+POOLS = {
+    "mean": "pooled = (states * mask).sum(1) / mask.sum(1)",
+    "max": "pooled = states.masked_fill(mask == 0, -torch.inf).amax(1)",
+    "attention": """scores = (states @ head["query"] / len(head["query"]) ** 0.5).unsqueeze(-1)
+    pooled = (scores.masked_fill(mask == 0, -torch.inf).softmax(1) * states).sum(1)""",
+}
 SINGLE = "print(labels[logits[0].argmax()], logits[0].softmax(-1).tolist())"
 MULTI = "print([label for label, logit in zip(labels, logits[0]) if logit > 0], logits[0].sigmoid().tolist())"
 
@@ -71,25 +92,43 @@ def loading_arguments(backbone: Backbone, options: ModelOptions, unquantised: Se
     return arguments
 
 
-def classifier_snippet(
-    backbone: Backbone, options: ModelOptions, labels: Sequence[str], multilabel: bool, pooling: str
-) -> str:
+def classifier_snippet(classifier: TextClassifier, options: ModelOptions, layer: int | None = None) -> str:
     """Python that loads the folder ``adapter`` of the current directory and classifies one text.
 
-    Last-token logits are the stock model's own; mean pooling takes the head from ``head.safetensors``.
+    Last-token logits and an encoder's are the stock model's own; other poolings take the head from
+    ``head.safetensors``. ``layer`` is the last layer that was kept.
     """
-    arguments = [f"num_labels={len(labels)}", *loading_arguments(backbone, options, unquantised=["score"])]
+    backbone, labels, pooling = classifier.backbone, classifier.ctx.labels, classifier.pooling
+    arguments = [f"num_labels={len(labels)}", *loading_arguments(backbone, options, unquantised=backbone.head)]
+    own_head = pooling in POOLS
     more_imports = ", BitsAndBytesConfig" if backbone.quantised else ""
-    if pooling == "mean":
+    if own_head:
         more_imports += "\nfrom safetensors.torch import load_file"
+    prepare = PREPARE if backbone.quantised else ""
+    if layer is not None:
+        prepare += LAYERS.format(layer=layer)
+    if not own_head:
+        prepare += "".join(FLOAT.format(name=name) for name in backbone.head)
+        if str(backbone.dtype) != "torch.float32":
+            prepare += "".join(CAST.format(name=name) for name in backbone.head)
     return CLASSIFIER.format(
         more_imports=more_imports,
         labels=list(labels),
         name=backbone.name,
         arguments=",\n    ".join(arguments),
-        prepare=PREPARE if backbone.quantised else "",
-        cast=CAST if pooling == "last" and str(backbone.dtype) != "torch.float32" else "",
-        max_length=longest_input(backbone, options.max_length),
-        logits=LAST if pooling == "last" else MEAN.format(decoder=base_of(backbone.model).base_model_prefix),
-        answer=MULTI if multilabel else SINGLE,
+        prepare=prepare,
+        read=_reading(classifier),
+        logits=STATES.format(pool=POOLS[pooling]) if own_head else STOCK,
+        answer=MULTI if classifier.ctx.multilabel else SINGLE,
     )
+
+
+def _reading(classifier: TextClassifier) -> str:
+    """From ``text`` to ``batch``, within the prompt where the model was trained with one."""
+    encoder = classifier.prompts
+    if encoder is None:
+        return TEXT.format(max_length=classifier.max_length)
+    prompt, mark = encoder.prompt_text("<text>"), classifier.backbone.tokenizer.bos_token
+    # a chat template may print the mark itself
+    bos = f"{mark!r} + " if encoder.bos is not None and not prompt.startswith(mark) else ""
+    return PROMPT.format(prompt=prompt, bos=bos, max_length=classifier.max_length)

@@ -17,8 +17,13 @@ from training_setup import LABELS, context, documents
 
 from evalsuite.config import preset_table
 from evalsuite.contracts import Example, RunContext, Scores
-from evalsuite.errors import ModelError
+from evalsuite.errors import ModelError, OptionError
+from evalsuite.llm.layers import count_layers
+from evalsuite.llm.losses import ClassificationLoss
+from evalsuite.llm.pooling import classify
+from evalsuite.metrics import one_hot
 from evalsuite.plugins.embedding import Embedding, EmbeddingConfig, evalsuite_register_methods
+from evalsuite.prompts import PromptSet, load_prompts
 
 TEXTS = ["a method for separation of water", "", "the team won the match " * 9, "shares fell", "</s><|end_of_text|>"]
 
@@ -34,6 +39,10 @@ def fitted(model: Path, ctx: RunContext, **more: Any) -> Embedding:
     return method
 
 
+def plain_prompts() -> PromptSet:
+    return load_prompts("listed", task="toy", labels=LABELS, multilabel=False, descriptions={}, search=[])
+
+
 def share_right(method: Embedding, examples: list[Example], multilabel: bool) -> float:
     logits = method.predict([example.text for example in examples]).logits
     assert logits is not None
@@ -45,7 +54,7 @@ def share_right(method: Embedding, examples: list[Example], multilabel: bool) ->
 
 
 @pytest.mark.parametrize("load_in_4bit", [False, True])
-@pytest.mark.parametrize("pooling", ["last", "mean"])
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_learns_and_survives_the_disk(
     tiny_llama: Path, tmp_path: Path, multilabel: bool, pooling: str, load_in_4bit: bool
@@ -55,8 +64,8 @@ def test_learns_and_survives_the_disk(
     assert share_right(method, documents(30, multilabel), multilabel) > 0.8
     before = method.predict(TEXTS).logits
     method.save(tmp_path)
-    # with mean pooling, a stock reload must not find a head to read the last token with
-    assert (tmp_path / "adapter" / "head.safetensors").exists() == (pooling == "mean")
+    # with another pooling, a stock reload must not find a head to read the last token with
+    assert (tmp_path / "adapter" / "head.safetensors").exists() == (pooling != "last")
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert any("score" in name for name in saved) == (pooling == "last")
     after = Embedding.load(tmp_path, method.config, context(tmp_path, multilabel)).predict(TEXTS).logits
@@ -132,12 +141,16 @@ def test_multilabel_loss_is_that_of_stock_transformers(tiny_llama: Path, tmp_pat
     examples = documents(6, multilabel=True)
     from evalsuite.llm.batching import pad
 
-    targets = method._targets(examples)
+    classifier = method._ready()
+    model = classifier.backbone.model
+    targets = classifier.targets(examples)
     assert targets.dtype == torch.float32
-    batch = pad(method._encode([example.text for example in examples]).ids, method._ready().tokenizer.pad_token_id)
+    encoded = classifier.encode([example.text for example in examples])
+    batch = pad(encoded.ids, classifier.backbone.tokenizer.pad_token_id)
+    loss = ClassificationLoss(method.config, one_hot(examples, 3), True)
     with torch.no_grad():
-        ours = method._losses(method._ready().model, {**batch, "targets": targets})
-        stock = method._ready().model(**batch, labels=targets).loss
+        ours = loss(classify(model, batch, "last"), targets)
+        stock = model(**batch, labels=targets).loss
     assert ours.shape == (6,)
     assert ours.mean().item() == pytest.approx(stock.item(), rel=1e-5)
 
@@ -157,7 +170,7 @@ def test_predict_before_fit(tiny_llama: Path, tmp_path: Path) -> None:
 
 def test_preflight_estimates_and_finds_an_absent_model(tiny_llama: Path, tmp_path: Path) -> None:
     (spec,) = evalsuite_register_methods()
-    assert (spec.name, spec.needs, spec.config) == ("embedding", {"model"}, EmbeddingConfig)
+    assert (spec.name, spec.needs, spec.config) == ("embedding", {"model", "template"}, EmbeddingConfig)
     estimate = spec.preflight(config(tiny_llama), context(tmp_path), documents(3))
     assert (
         estimate["memory_bytes"] == estimate["base_bytes"] + estimate["adapter_bytes"] + estimate["activations_bytes"]
@@ -172,6 +185,7 @@ def test_presets_fit(preset: str) -> None:
     assert options.lora_targets == "all-linear"
     if preset == "paper":
         assert (options.lora_r, options.load_in_4bit, options.pooling) == (8, True, "last")
+        assert options.head_init == "random"
 
 
 def test_every_option_says_what_it_means() -> None:
@@ -200,11 +214,16 @@ def test_card_snippet_gives_the_same_logits_without_evalsuite(
         "bfloat16": (tiny_llama, False, {"dtype": "bfloat16"}),
         "qlora": (tiny_llama, True, {"load_in_4bit": True}),
         "mean": (tiny_llama, True, {"pooling": "mean", "load_in_4bit": True}),
+        "max": (tiny_qwen, False, {"pooling": "max", "layer": 1}),
+        "attention": (tiny_llama, False, {"pooling": "attention"}),
+        "layer": (tiny_llama, False, {"layer": 1}),
+        "prompt": (tiny_llama, False, {"max_length": 96}),
     }
     expected = {}
     for name, (model, multilabel, options) in cases.items():
         folder = tmp_path / name
-        method = fitted(model, context(folder, multilabel), **options)
+        prompts = plain_prompts() if name == "prompt" else None
+        method = fitted(model, context(folder, multilabel, prompts=prompts), **options)
         method.save(folder)
         (folder / "snippet.py").write_text(method.card_snippet())
         expected[str(folder)] = method.predict(["Text to classify."]).logits[0].tolist()
@@ -216,3 +235,85 @@ def test_card_snippet_gives_the_same_logits_without_evalsuite(
         # stock transformers pads and batches alike; a bfloat16 base sums in another order
         assert actual[folder] == pytest.approx(logits, abs=0.02 if folder.endswith("bfloat16") else 1e-4), folder
     assert any(label in output.stdout for label in LABELS)
+
+
+def test_step_0_logits_are_the_probes(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first step, the classifier says what the linear probe of the 4-bit base says."""
+    from evalsuite.llm import probe, training
+
+    fits: list[Any] = []
+    fit = probe.fit_probe
+
+    def spy(features: Any, *arguments: Any, **options: Any) -> Any:
+        fits.append((features, fit(features, *arguments, **options)))
+        return fits[-1][1]
+
+    monkeypatch.setattr(probe, "fit_probe", spy)
+    monkeypatch.setattr(training, "train", lambda *arguments: None)
+    method = fitted(tiny_llama, context(tmp_path), load_in_4bit=True)
+    ((features, found),) = fits
+    logits = method.predict([example.text for example in documents(30)]).logits
+    np.testing.assert_allclose(logits, features @ found.weight.T, atol=1e-4)
+    assert found.bias is None
+    assert method.ctx.facts["head_init_seconds"] > 0
+    method.save(tmp_path)
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    (head,) = (tensor for name, tensor in saved.items() if "score" in name)
+    np.testing.assert_array_equal(head.numpy(), found.weight)
+
+
+def test_the_layers_above_the_one_that_is_read_are_gone(tiny_llama: Path, tmp_path: Path) -> None:
+    method = fitted(tiny_llama, context(tmp_path), layer=1)
+    assert count_layers(method._ready().backbone) == 1
+    assert (method.ctx.facts["layer"], method.ctx.facts["speed_gain"] > 0) == (1, True)
+    method.save(tmp_path)
+    again = Embedding.load(tmp_path, method.config, context(tmp_path))
+    assert np.array_equal(method.predict(TEXTS).logits, again.predict(TEXTS).logits)
+
+
+def test_layer_auto_keeps_the_layer_that_does_best_on_validation(tiny_llama: Path, tmp_path: Path) -> None:
+    def metric(scores: Scores, examples: list[Example]) -> float:
+        asked.append(len(examples))
+        return {1: 0.9, 2: 0.8}.get(len(asked), 0.0)
+
+    asked: list[int] = []
+    ctx = context(tmp_path, primary_metric=metric)
+    method = Embedding(config(tiny_llama, layer="auto", epochs=1), ctx)
+    method.fit(documents(24), documents(6))
+    assert ctx.facts["layer"] == 1
+    assert ctx.facts["layer_scores"] == [(1, 0.9), (2, 0.8)]
+    method.save(tmp_path)
+    again = Embedding.load(tmp_path, method.config, context(tmp_path))
+    assert np.array_equal(method.predict(TEXTS).logits, again.predict(TEXTS).logits)
+
+
+def test_layer_auto_without_validation(tiny_llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="layer=auto chooses on validation, and there is none; name a layer"):
+        fitted(tiny_llama, context(tmp_path), layer="auto")
+
+
+def test_bad_input_is_found_before_any_training(tiny_llama: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    (spec,) = evalsuite_register_methods()
+    with pytest.raises(OptionError, match="layer=9 is not there: the model has layers 1 to 2"):
+        spec.preflight(config(tiny_llama, layer=9), context(tmp_path), documents(3))
+    with pytest.raises(ModelError, match=r"no linear `score` head.*use method 'bert' for an encoder"):
+        spec.preflight(config(tiny_bert), context(tmp_path), documents(3))
+
+
+def test_a_template_puts_a_prompt_around_the_document(tiny_llama: Path, tmp_path: Path) -> None:
+    method = fitted(tiny_llama, context(tmp_path, prompts=plain_prompts()), max_length=96)
+    encoded = method._ready().encode(["shares fell"])
+    read = method._ready().backbone.tokenizer.decode(encoded.ids[0])
+    assert "shares fell" in read
+    assert all(label in read for label in LABELS)
+    method.save(tmp_path)
+    again = Embedding.load(tmp_path, method.config, context(tmp_path, prompts=plain_prompts()))
+    assert np.array_equal(method.predict(TEXTS).logits, again.predict(TEXTS).logits)
+
+
+def test_losses_change_what_is_learnt(tiny_llama: Path, tmp_path: Path) -> None:
+    plain = fitted(tiny_llama, context(tmp_path), epochs=1).predict(TEXTS).logits
+    for options in ({"class_weights": "balanced"}, {"focal_gamma": 2.0}, {"label_smoothing": 0.1}):
+        method = Embedding(config(tiny_llama, epochs=1, **options), context(tmp_path))
+        method.fit(documents(31)[:25], [])
+        assert not np.allclose(method.predict(TEXTS).logits, plain), options
