@@ -206,8 +206,12 @@ def _short_of_documents(prepared: Prepared) -> str:
 def caveats(outcome: Outcome) -> list[str]:
     """What the run itself has shown that a reader must know, in sentences like those of :func:`notices`."""
     lines = []
+    *earlier, kept = outcome.attempts
+    if earlier and not outcome.collapse.collapsed:
+        seeds = ", ".join(str(attempt.seed) for attempt in earlier)
+        lines.append(f"Retries: training has failed with seed {seeds}; this is what came of seed {kept.seed}.")
     if outcome.collapse.collapsed:
-        tried = f" in all {len(outcome.attempts)} attempts" if len(outcome.attempts) > 1 else ""
+        tried = f" in all {len(outcome.attempts)} attempts" if earlier else ""
         lines.append(
             f"Collapse: training has failed{tried}: {'; '.join(outcome.collapse.reasons)}. "
             "Other options may help, such as a lower learning_rate, or other seeds: --retries N."

@@ -8,7 +8,7 @@ from typing import Any
 
 from evalsuite.cli import console
 from evalsuite.preparation import Prepared
-from evalsuite.report.text import cost_rows, metric_rows
+from evalsuite.report.text import REFERENCE_COLUMNS, cost_rows, metric_rows, reference_rows
 from evalsuite.spec import RunResult
 
 
@@ -18,9 +18,13 @@ def print_result(result: RunResult) -> None:
     console.out(f"{results['task']} / {results['method']}" + (f" / {results['model']}" if results["model"] else ""))
     console.table(("metric", "value", "95% interval"), metric_rows(results), right=("value", "95% interval"))
     console.table(("cost", "value"), cost_rows(results), right=("value",))
+    if rows := reference_rows(results):
+        console.table(REFERENCE_COLUMNS, rows, right=("total parameters", "docs/s"))
     if results["reload_failed"]:
         console.note(f"warning: the reload check failed: {results['reload_check']}; the adapter was kept")
-    if not result.fresh:
+    if not result.fresh:  # a fresh run has said them in its log, which the terminal shows
+        for line in results["notices"]:
+            console.note(line)
         console.note("This run was complete already; --overwrite always runs it again.")
     console.out(f"run: {result.directory}")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from evalsuite.report.text import cost_rows, metric_rows
+from evalsuite.report.text import REFERENCE_COLUMNS, cost_rows, metric_rows, reference_rows
 from evalsuite.store import write_text
 
 
@@ -27,6 +27,7 @@ def card(results: Mapping[str, Any], snippet: str | None) -> str:
         _table(("metric", "value", "95% interval"), metric_rows(results)),
         "Intervals are percentile bootstrap over the test documents: they leave out the spread over seeds.",
         _table(("cost", "value"), cost_rows(results)),
+        *_compared(results),
         "## Data",
         _data(results),
         "## Labels",
@@ -34,10 +35,22 @@ def card(results: Mapping[str, Any], snippet: str | None) -> str:
         *_use(snippet),
         "## How it was made",
         "\n".join(f"- {name}: {escaped(str(value))}" for name, value in results["options"]["method"].items()),
-        f"- seed: {results['seed']}\n- evalsuite {results['identity']['code']}, run `{results['run_id']}`",
+        f"- seed: {_seed(results)}\n- evalsuite {results['identity']['code']}, run `{results['run_id']}`",
         "Run again: `evalsuite run --config config.yaml` with the `config.yaml` of this folder.",
     ]
     return _front_matter(results) + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _compared(results: Mapping[str, Any]) -> list[str]:
+    if not (rows := reference_rows(results)):
+        return []
+    told = "On the same documents, in the same process, each with a decision fitted on the same validation documents."
+    return ["## Compared with", told, _table(REFERENCE_COLUMNS, rows)]
+
+
+def _seed(results: Mapping[str, Any]) -> str:
+    attempts = results.get("attempts") or [results]
+    return str(results["seed"]) + (f", trained with {attempts[-1]['seed']} in the end" if len(attempts) > 1 else "")
 
 
 def _use(snippet: str | None) -> list[str]:

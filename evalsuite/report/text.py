@@ -75,6 +75,38 @@ def cost_rows(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+REFERENCE_COLUMNS = ("system", "result", "95% interval", "total parameters", "docs/s", "this run / it")
+
+
+def reference_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """This run and every system it was compared with, in the order of ``REFERENCE_COLUMNS``; empty without any."""
+    references, primary = results.get("references") or {}, results["primary_metric"]
+    if not references:
+        return []
+    own = {
+        "metrics": results["metrics"]["summary"],
+        "parameters": results["parameters"],
+        "documents_per_second": results["cost"]["predict"]["documents_per_second"],
+        "ratios": {},
+    }
+    return [_reference_row(name, entry, primary) for name, entry in {"this run": own, **references}.items()]
+
+
+def _reference_row(name: str, entry: Mapping[str, Any], primary: str) -> tuple[str, ...]:
+    title, value, interval = _metric_row(primary, entry["metrics"][primary], "")
+    titles = {"primary": title, "speed": "speed", "total_parameters": "parameters"}
+    ratios = [f"{titles[key]} {ratio:.3g}" for key, ratio in entry["ratios"].items() if ratio is not None]
+    rate = entry["documents_per_second"]
+    return (
+        name,
+        f"{title} {value}",
+        interval,
+        _count(entry["parameters"]["total"]),
+        f"{rate:,.1f}" if rate else "-",
+        ", ".join(ratios),
+    )
+
+
 def _count(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
 

@@ -92,7 +92,7 @@ def test_a_result_for_a_person(cli: Callable[..., Any], tmp_path: Path) -> None:
     assert err == "Data: the reader noticed: odd rows 1. Row ids: evalsuite validate --task words\n"
     again = cli(*RUN, "--output_path", tmp_path)
     assert again.out == out
-    assert again.err == "This run was complete already; --overwrite always runs it again.\n"
+    assert again.err == err + "This run was complete already; --overwrite always runs it again.\n"
 
 
 def test_a_result_for_a_script(cli: Callable[..., Any], tmp_path: Path) -> None:
