@@ -9,7 +9,7 @@ import pytest
 
 from evalsuite.config import resolve
 from evalsuite.contracts import Example
-from evalsuite.errors import DataError, UnknownNameError, UsageError
+from evalsuite.errors import DataError, OptionError, UnknownNameError, UsageError
 from evalsuite.preparation import Prepared, prepare, smallest_hashes
 from evalsuite.registry import build_registry
 
@@ -75,6 +75,13 @@ def test_a_primary_metric_that_nobody_computes_is_refused_before_any_work() -> N
     with pytest.raises(UnknownNameError, match=r"unknown primary metric 'f1_marco'; did you mean f1_macro.*task lost"):
         prepared(task="lost")
     assert prepared(task="odd").task.primary_metric == "hit_any"
+
+
+@pytest.mark.parametrize(("task", "count"), [("words", "auto"), ("tags", "4")])
+def test_a_decision_that_does_not_fit_the_labels_is_refused_before_any_work(task: str, count: str) -> None:
+    with pytest.raises(OptionError, match="top_k"):
+        prepared("threshold=top_k", f"top_k={count}", task=task)
+    prepared("threshold=top_k", "top_k=3", task="tags")
 
 
 def test_a_task_whose_name_is_a_path_is_refused(tmp_path: Path) -> None:
