@@ -1,8 +1,18 @@
-"""How large a model is, how much memory a run took, and how much it will take."""
+"""How large a model is, how much memory a run took, and how much it will take.
+
+The estimate for a machine that is not at hand, of a published shape (``evalsuite.llm.shapes``) or of any model::
+
+    python -m evalsuite.llm.footprint --shape llama-3.2-3b --method embedding --device cuda --max_length 1024
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -10,17 +20,22 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from evalsuite import accounting
+from evalsuite.errors import EvalsuiteError
 from evalsuite.llm.backbone import (
     Backbone,
     attach_lora,
+    classification_head,
     compute_dtype,
     local_device,
     recompute_activations,
     wants_4bit,
 )
+from evalsuite.llm.budget import target_layers
+from evalsuite.llm.layers import keep_layers
 from evalsuite.llm.options import LoraOptions, ModelOptions, TrainingOptions
 from evalsuite.llm.quantisation import is_4bit
 from evalsuite.llm.source import read_config, resolve_model
+from evalsuite.options import option
 
 # NF4 with double quantisation: 4 bits a weight, an 8-bit scale for 64 of them and a 32-bit one for 256 scales
 # (QLoRA, arXiv 2305.14314, section 3: 0.127 bits a weight for the scales)
@@ -29,6 +44,12 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 TRAINED_BYTES = 16
 # Short rows: attention kernels keep nothing that grows with the square of the length, the plain form would
 PROBE_LENGTH = 64
+# What a model that writes text is taken to write: only its answers' positions get logits
+ANSWER_TOKENS = 16
+# At its peak, the cross-entropy of one position holds three float32 numbers an entry of the vocabulary: the
+# log-softmax, its gradient and that of the logits
+LOGIT_BYTES = 12
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -43,21 +64,24 @@ class Parameters:
 class Estimate:
     """What a training will need, worked out from the model's shape alone. All of it on one device.
 
-    base: the frozen weights. adapter: trained weights with gradients and optimizer. activations: what a micro-batch of
-    the token budget keeps for the backward pass. checkpoint: one saved state on disk.
+    lora_r: the adapter's rank, 0 without one. base: the frozen weights. adapter: trained weights with gradients and
+    optimizer. activations: what a micro-batch of the token budget keeps for the backward pass. logits: of the answers
+    of a model that writes text. checkpoint: one saved state on disk.
     """
 
     trainable_parameters: int
     total_parameters: int
+    lora_r: int
     base_bytes: int
     adapter_bytes: int
     activations_bytes: int
+    logits_bytes: int
     checkpoint_bytes: int
 
     @property
     def memory_bytes(self) -> int:
-        """All that is held at the peak."""
-        return self.base_bytes + self.adapter_bytes + self.activations_bytes
+        """All that is held at the peak, but for kernels' workspaces and fragmentation."""
+        return self.base_bytes + self.adapter_bytes + self.activations_bytes + self.logits_bytes
 
 
 def count_parameters(model: nn.Module) -> Parameters:
@@ -88,62 +112,93 @@ def peak_memory() -> dict[str, int | None]:
 
 
 def estimate_training(
-    model: ModelOptions, lora: LoraOptions, training: TrainingOptions, device: str, labels: int | None = None
+    model: ModelOptions, lora: LoraOptions | None, training: TrainingOptions, device: str, labels: int | None = None
 ) -> dict[str, int]:
-    """Estimate a training's memory on the meta device: the architecture is built, no weight is fetched or allocated.
+    """``estimate`` for a device of this machine, as a plain dict with ``memory_bytes``: what a preflight returns.
 
-    ``labels`` is the number of classes of a classification head, None for a model that writes text. Returns the
-    fields of ``Estimate`` and ``memory_bytes``. An estimate: kernels' workspaces and fragmentation come on top.
+    Raises:
+        ModelError: the model is absent or gated, or the device is not there.
+        OptionError: a budget that no LoRA rank can meet, or a layer that the model does not have.
+    """
+    found = estimate(model, lora, training, local_device(device).type, labels)
+    return {**asdict(found), "memory_bytes": found.memory_bytes}
+
+
+def estimate(
+    model: ModelOptions, lora: LoraOptions | None, training: TrainingOptions, kind: str, labels: int | None = None
+) -> Estimate:
+    """Work out a training's memory on the meta device: the architecture is built, no weight is fetched or allocated.
+
+    Args:
+        model: with ``layer``, where its options have one, the layers above are left out.
+        lora: the adapter; None: all weights are trained.
+        training: the token budget, and whether activations are recomputed.
+        kind: "cpu" or "cuda". A GPU need not be there: one that computes in bfloat16 is taken for granted then.
+        labels: the number of classes of a classification head, None for a model that writes text.
 
     Raises:
         ModelError: the model is absent or gated.
+        OptionError: a budget that no LoRA rank can meet, or a layer that the model does not have.
     """
-    backbone = _skeleton(model, local_device(device), labels)
-    attach_lora(backbone, lora, modules_to_save=["score"] if labels else ())
+    backbone = _skeleton(model, kind, labels, whole=lora is None)
+    linear = target_layers(backbone.model, "all-linear", backbone.head).values()
+    packed = {id(layer.weight) for layer in linear} if backbone.quantised else set()
+    if lora is not None:
+        attach_lora(backbone, lora, modules_to_save=backbone.head)
     parameters = count_parameters(backbone.model)
     recompute = training.gradient_checkpointing
-    recompute = backbone.device.type == "cuda" if recompute is None else recompute
-    whole = _kept_bytes(backbone, training.token_budget)
-    activations = whole
-    if recompute:
+    activations = whole = _kept_bytes(backbone, training.token_budget)
+    if kind == "cuda" if recompute is None else recompute:
         recompute_activations(backbone.model, True)
+        # the inputs of all layers, and everything of the one that is being recomputed
         layers = backbone.model.config.get_text_config().num_hidden_layers
         activations = _kept_bytes(backbone, training.token_budget) + whole // layers
-    estimate = Estimate(
+    documents = max(1, training.token_budget // model.max_length)
+    vocabulary = backbone.model.config.get_text_config().vocab_size
+    return Estimate(
         trainable_parameters=parameters.trainable,
         total_parameters=parameters.total,
-        base_bytes=_base_bytes(backbone),
-        adapter_bytes=parameters.trainable * TRAINED_BYTES,
+        lora_r=backbone.model.peft_config["default"].r if lora else 0,
+        base_bytes=_base_bytes(backbone, packed),
+        # weights kept in float32 for the optimizer are cast for the arithmetic
+        adapter_bytes=parameters.trainable * (TRAINED_BYTES + (backbone.dtype.itemsize if backbone.mixed else 0)),
         activations_bytes=activations,
+        logits_bytes=0 if labels else documents * ANSWER_TOKENS * vocabulary * LOGIT_BYTES,
         checkpoint_bytes=parameters.trainable * 16,  # weights, best weights and two moments
     )
-    return {**asdict(estimate), "memory_bytes": estimate.memory_bytes}
 
 
-def _skeleton(options: ModelOptions, device: torch.device, labels: int | None) -> Backbone:
-    config = read_config(options)
-    dtype = compute_dtype(options, device)
+def _skeleton(options: ModelOptions, kind: str, labels: int | None, whole: bool) -> Backbone:
+    """The model on the meta device; with ``whole``, all of its weights are to be trained."""
+    config, device = read_config(options), torch.device(kind)
+    absent = kind == "cuda" and not torch.cuda.is_available()
+    dtype = torch.bfloat16 if absent and options.dtype == "auto" else compute_dtype(options, device)
     architecture: Any = AutoModelForCausalLM
     if labels is not None:
         architecture, config.num_labels = AutoModelForSequenceClassification, labels
     config.pad_token_id = 0
     with torch.device("meta"):
         model = architecture.from_config(config, dtype=dtype, trust_remote_code=options.trust_remote_code)
+    quantised = not whole and wants_4bit(options, device)
     # peft and autograd see the meta device; ``device`` only tells what the run would do there
-    return Backbone(model, None, device, resolve_model(options.model)[0], None, wants_4bit(options, device), "", dtype)
+    backbone = Backbone(model, None, device, resolve_model(options.model)[0], None, quantised, "", dtype)
+    backbone.head = classification_head(options) if labels is not None else ()
+    backbone.mixed = whole and dtype != torch.float32
+    layer = getattr(options, "layer", None)
+    if isinstance(layer, int):
+        keep_layers(backbone, layer)
+    return backbone
 
 
-def _base_bytes(backbone: Backbone) -> int:
-    """Bytes of the frozen weights: quantised linear layers, everything else in the base's precision."""
-    adapted = {name for name, module in backbone.model.named_modules() if hasattr(module, "base_layer")}
-    size = 0.0
-    for name, parameter in backbone.model.named_parameters():
-        if parameter.requires_grad or ".original_module." in name:
-            continue
-        layer = name.rpartition(".base_layer.")[0]
-        packed = backbone.quantised and layer in adapted and parameter.dim() == 2
-        size += parameter.numel() * (NF4_BYTES if packed else backbone.dtype.itemsize)
-    return round(size)
+def _base_bytes(backbone: Backbone, packed: set[int]) -> int:
+    """Bytes of the frozen weights: ``packed`` ones (their ids) in NF4, everything else in the base's precision."""
+    return round(
+        sum(
+            parameter.numel() * (NF4_BYTES if id(parameter) in packed else backbone.dtype.itemsize)
+            for name, parameter in backbone.model.named_parameters()
+            if not parameter.requires_grad and ".original_module." not in name
+        )
+    )
 
 
 def _kept_bytes(backbone: Backbone, tokens: int) -> int:
@@ -164,3 +219,53 @@ def _kept_bytes(backbone: Backbone, tokens: int) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         backbone.model(input_ids=ids, attention_mask=mask, use_cache=False)
     return sum(storage.nbytes() for key, storage in kept.items() if key not in weights)
+
+
+class Plan(ModelOptions, LoraOptions, TrainingOptions):
+    """The options of a training that its memory depends on."""
+
+    layer: int | None = option(None, "embedding: the layer to read; those above are dropped", ge=1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; see the module's first lines. Every option of the methods is a flag."""
+    from evalsuite.llm.shapes import SHAPES, write_shape
+
+    parser = argparse.ArgumentParser(prog="python -m evalsuite.llm.footprint", description="memory that training takes")
+    parser.add_argument("--shape", choices=sorted(SHAPES), help="a published shape, in place of --model")
+    parser.add_argument("--method", choices=("embedding", "instruction"), required=True)
+    parser.add_argument("--labels", type=int, default=14, help="classes of the embedding's head")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda", help="need not be there")
+    for name, field in Plan.model_fields.items():
+        parser.add_argument(f"--{name}", help=(field.description or "").replace("%", "%%"))
+    given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+    shape, method, labels, device = (given.pop(name, None) for name in ("shape", "method", "labels", "device"))
+    try:
+        with TemporaryDirectory() as folder:
+            if shape:
+                given["model"] = str(write_shape(shape, Path(folder) / shape))
+            plan = Plan.model_validate(given)
+            found = estimate(plan, plan, plan, device, labels if method == "embedding" else None)
+    except (EvalsuiteError, ValueError) as error:  # pydantic's errors are ValueErrors
+        parser.error(str(error))
+    sys.stdout.write(_table(f"{shape or plan.model}, {method}, {device}", found))
+
+
+def _table(title: str, found: Estimate) -> str:
+    sizes = {name.removesuffix("_bytes"): size for name, size in asdict(found).items() if name.endswith("_bytes")}
+    rows = [(name, size) for name, size in sizes.items() if name != "checkpoint"] + [("total", found.memory_bytes)]
+    lines = [f"{name:<12}{size / GIB:>8.2f} GiB" for name, size in rows]
+    rank = f", rank {found.lora_r}" if found.lora_r else ""
+    return "\n".join(
+        [
+            title,
+            f"{found.trainable_parameters:,} trainable of {found.total_parameters:,} parameters{rank}",
+            *lines,
+            "An estimate from the shape alone; kernels' workspaces and fragmentation come on top.",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

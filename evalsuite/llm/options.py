@@ -17,6 +17,7 @@ QLORA = "QLoRA, arXiv 2305.14314, appendix B.2, and its published qlora.py"
 PAPER = "arXiv 2512.12677"
 HOUSE = "house default"
 FOCAL = "arXiv 1708.02002"
+BERT = "BERT, arXiv 1810.04805, appendix A.3, and its published run_classifier.py"
 MULTIPLES = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
 
@@ -148,3 +149,27 @@ class TrainingOptions(BatchOptions):
     def documents_per_step(self) -> int:
         """``batch_size`` as a number: "auto" is QLoRA's 16 everywhere, since memory is the token budget's matter."""
         return 16 if self.batch_size == "auto" else self.batch_size
+
+
+class FineTuningOptions(ModelOptions, LoraOptions, LossOptions, TrainingOptions):
+    """A classifier trained with all its weights or with an adapter; defaults are those of encoders."""
+
+    model: str = option("answerdotai/ModernBERT-base", "hub id, hub id@revision, or folder", source="arXiv 2412.13663")
+    adaptation: Literal["full", "lora"] = option("full", "what is trained: all weights, or an adapter", source=BERT)
+    learning_rate: float = option(
+        5e-5, "peak step size of AdamW; an adapter wants about ten times as much", gt=0, source=BERT
+    )
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = option(
+        16, "documents an optimizer step, over all processes; auto: 16", unit="documents", source=BERT
+    )
+    warmup_ratio: float = option(0.1, "share of the steps in which the step size rises from 0", ge=0, le=1, source=BERT)
+    schedule: Literal["cosine", "linear", "constant"] = option(
+        "linear", "shape of the step size after warm-up", source=BERT
+    )
+    weight_decay: float = option(0.01, "AdamW's decoupled weight decay", ge=0, source=BERT)
+    max_grad_norm: float = option(1.0, "gradients are clipped to this norm", gt=0, source=BERT)
+    load_in_4bit: bool | None = option(
+        None,
+        "hold the frozen base of an adapter in 4-bit NF4; unset: where adaptation=lora, yes on a GPU, no on the CPU",
+        source=QLORA,
+    )

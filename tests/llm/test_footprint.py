@@ -9,6 +9,7 @@ import torch
 from training_setup import classifier
 from transformers import LlamaConfig, MistralConfig
 
+from evalsuite.llm.backbone import load_sequence_classifier
 from evalsuite.llm.footprint import count_parameters, estimate_training, peak_memory
 from evalsuite.llm.options import LoraOptions, ModelOptions, TrainingOptions
 
@@ -105,6 +106,17 @@ def test_recomputing_saves_memory(tiny_llama: Path) -> None:
         ]
 
     assert activations(True) < activations(False)
+
+
+@pytest.mark.parametrize("name", ["tiny_bert", "tiny_roberta", "tiny_modernbert", "tiny_llama"])
+def test_all_weights_are_estimated_as_adamw_holds_them(name: str, request: pytest.FixtureRequest) -> None:
+    """Weight, gradient and two moments in float32: 16 bytes, and nothing frozen beside them."""
+    model = ModelOptions(model=str(request.getfixturevalue(name)))
+    estimate = estimate_training(model, None, TrainingOptions(), "cpu", labels=3)
+    real = count_parameters(load_sequence_classifier(model, ("a", "b", "c"), False, "cpu").model).total
+    assert estimate["trainable_parameters"] == estimate["total_parameters"] == real
+    assert (estimate["base_bytes"], estimate["adapter_bytes"]) == (0, 16 * real)
+    assert estimate["activations_bytes"] > 0
 
 
 def test_peak_memory_is_in_bytes() -> None:
