@@ -233,9 +233,9 @@ def fit_decision(
 
 
 def unfitted(multilabel: bool, options: DecisionOptions, note: str) -> Decision:
-    """The decision where there is nothing to fit on: plain probabilities, 0.5, or as many labels as was asked for."""
-    asked = options.top_k if options.threshold == "top_k" and options.top_k != "auto" else None
-    return Decision(multilabel, notes=(note,), top_k=asked)
+    """The decision where there is nothing to fit on: plain probabilities, and 0.5 or the likeliest label or labels."""
+    count = 1 if options.top_k == "auto" else options.top_k
+    return Decision(multilabel, notes=(note,), top_k=count if options.threshold == "top_k" else None)
 
 
 def _calibration(

@@ -352,7 +352,7 @@ def test_top_k_of_too_few_documents_is_one_and_says_so() -> None:
     decision = fit_decision(scores, gold, multilabel=True, options=DecisionOptions(threshold="top_k"))
     assert decision.top_k == 1
     assert decision.notes[1].startswith("top_k kept at 1: 19 documents are too few")
-    assert unfitted(True, DecisionOptions(threshold="top_k"), "none").top_k is None
+    assert unfitted(True, DecisionOptions(threshold="top_k"), "none").top_k == 1
 
 
 def test_top_k_is_taken_of_the_calibrated_logits() -> None:

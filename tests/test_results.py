@@ -92,6 +92,31 @@ def test_where_a_value_came_from_is_kept(results: Any) -> None:
     assert results["identity"]["seed"] == 5
 
 
+def test_calibration_before_and_after_is_that_of_the_metrics(results: Any) -> None:
+    before, after = results["calibration"]["before"], results["calibration"]["after"]
+    for name in ("ece", "brier", "nll"):
+        assert after[name] == results["metrics"]["summary"][name]["value"]
+        assert 0 < before[name] < 3
+    assert sum(entry["count"] for entry in after["bins"]) == 5  # of 10 documents, half are invalid
+    assert results["calibration"]["reason"] is None
+
+
+def test_calibration_without_logits_is_null_with_a_reason(run: Any) -> None:
+    found = run(logits=False, limit=10)
+    assert found["calibration"]["before"]["ece"] is found["calibration"]["after"]["ece"] is None
+    assert found["calibration"]["reason"] == found["metrics"]["summary"]["ece"]["reason"]
+    assert found["decision"]["rule"] == "own"
+
+
+@pytest.mark.parametrize("threshold", ["tuned", "per_label", "top_k"])
+def test_no_test_document_changes_the_decision(run: Any, threshold: str) -> None:
+    options = {"task": "tags", "calibration": "vector", "threshold": threshold}
+    few, many = (run(**options, task_options={"validation": 600, "test": size}) for size in (5, 50))
+    assert few["decision"] == many["decision"]
+    assert (few["decision"]["calibration"], len(few["decision"]["scale"])) == ("vector", 3)
+    assert few["metrics"]["summary"]["nll"]["value"] != many["metrics"]["summary"]["nll"]["value"]
+
+
 def test_a_sample_and_the_bundled_model_are_announced() -> None:
     registry = build_registry([SPY])
     prepared = prepare(registry, *resolve(registry, {"task": "secret", "method": "spy"}))
