@@ -33,8 +33,10 @@ def label_statistics(gold: Bools, predicted: Bools, invalid: Bools | None = None
     return np.hstack([gold & predicted, predicted, gold, matches[:, None]])
 
 
-def summaries(sums: npt.ArrayLike, documents: int) -> dict[str, Array]:
+def summaries(sums: npt.ArrayLike, documents: npt.ArrayLike) -> dict[str, Array]:
     """Metrics by name from sums of :func:`label_statistics`, [3k + 1] or [b, 3k + 1]; arrays of shape [] or [b].
+
+    ``documents``: how many the sums run over, one number or [b].
 
     Macro averages run over the labels that occur in gold or prediction; a precision or recall that divides by zero
     counts 0, as in scikit-learn. ``f1_macro_all_labels`` runs over all k labels, an absent one counting 0. NaN where

@@ -50,6 +50,15 @@ class Sweep:
     cells: tuple[Cell, ...]
     table: Mapping[str, Any]
 
+    @property
+    def values_of(self) -> dict[str, list[Any]]:
+        """The values of every key that is varied, in the order of the cells."""
+        found: dict[str, dict[str, Any]] = {}
+        for cell in self.cells:
+            for key, value in cell.varied.items():
+                found.setdefault(key, {}).setdefault(digest_of(value), value)
+        return {key: list(values.values()) for key, values in found.items()}
+
 
 def sweep_names() -> list[str]:
     """The sweeps that ship with the package."""
@@ -218,4 +227,3 @@ def _seeds(value: Any, where: str) -> list[int]:
 
 def _shown(value: Any) -> str:
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-

@@ -119,7 +119,7 @@ def _start(cell: Cell, folder: Path, jobs: int) -> _Child:
         folder.mkdir(parents=True, exist_ok=True)
         write_yaml(config, cell.values)
         with log.open("wb") as stderr:
-            output = tempfile.TemporaryFile()
+            output = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the child has ended
             process = subprocess.Popen(
                 [sys.executable, "-m", "evalsuite", "run", "--config", str(config), "--json"],
                 stdin=subprocess.DEVNULL,
