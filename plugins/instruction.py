@@ -1,19 +1,25 @@
 """``instruction``: fine-tune a causal language model to write the label after a prompt.
 
 The other of the two ways that arXiv 2512.12677 compares. A template turns the document into a prompt and each label
-into an answer; a LoRA adapter learns the answers, with a loss on their tokens alone. How an answer is had from the
-model, and what its probabilities mean, is said in ``evalsuite.llm.answering``.
+into an answer; a LoRA adapter learns the answers, with a loss on their tokens alone. With ``decode=per_label`` it
+learns to answer a question about every label instead. How an answer is had from the model, and what its probabilities
+mean, is said in ``evalsuite.llm.answering``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalsuite.contracts import Example, MethodSpec, RunContext, Scores
 from evalsuite.hookspecs import hookimpl
 from evalsuite.llm.options import AnsweringOptions, LoraOptions, TrainingOptions
+from evalsuite.metrics import one_hot
+
+if TYPE_CHECKING:
+    from evalsuite.llm.branches import LabelBranches
+    from evalsuite.llm.training import Objective
 
 
 class InstructionConfig(AnsweringOptions, LoraOptions, TrainingOptions):
@@ -39,31 +45,23 @@ class Instruction:
     def fit(self, train: Sequence[Example], validation: Sequence[Example]) -> None:
         """Train the adapter; ``validation``, predicted as the test will be, decides which state is kept."""
         from evalsuite.llm.backbone import attach_lora
-        from evalsuite.llm.logits import answer_batch, answer_losses
         from evalsuite.llm.seeding import seed_everything
-        from evalsuite.llm.training import Objective
         from evalsuite.llm.training import train as run
 
         seed_everything(self.ctx.seed)  # before the adapter is drawn
         attach_lora(self.backbone, self.config)
         answerer, metric = self.answerer, self.ctx.primary_metric
-        answers = [answerer.encoder.answer_ids(example.labels) for example in train]
-        prompts, truncated = answerer.encode([example.text for example in train], [len(answer) for answer in answers])
+        self.ctx.facts.update(answerer.facts())
         held_out, _ = answerer.encode([example.text for example in validation])
-        pad_id = self.backbone.tokenizer.pad_token_id
-        self.ctx.facts.update(answerer.facts(), train_truncated_share=truncated)
-        objective = Objective(
-            items=list(zip(prompts, answers, strict=True)),
-            lengths=[len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)],
-            collate=lambda items: answer_batch(items, pad_id),
-            losses=answer_losses,
-            validate=(lambda: metric(answerer.answer(held_out), validation)) if metric and validation else None,
-            ids=[example.id for example in train],
-        )
+        validate = (lambda: metric(answerer.answer(held_out), validation)) if metric and validation else None
+        if answerer.branches is not None:
+            objective = self._questions(answerer.branches, train, validate)
+        else:
+            objective = self._answers(train, validate)
         run(self.backbone, objective, self.config, self.ctx)
 
     def predict(self, texts: Sequence[str]) -> Scores:
-        """decode=score: logits [n, k] in nats; otherwise predicted [n, k] and the answers as written."""
+        """decode=score, per_label: logits [n, k] in nats; otherwise predicted [n, k] and the answers as written."""
         return self.answerer.predict(texts)
 
     def save(self, directory: Path) -> None:
@@ -85,10 +83,47 @@ class Instruction:
         """Python that classifies a text with the saved ``adapter`` folder, transformers and peft alone."""
         from evalsuite.llm.answer_snippet import answer_snippet
 
-        answerer = self.answerer
-        return answer_snippet(
-            self.backbone, self.config, answerer.encoder, answerer.divisors, answerer.decode == "score"
+        return answer_snippet(self.answerer)
+
+    def _answers(self, train: Sequence[Example], validate: Callable[[], float] | None) -> Objective:
+        """The gold answer of every document is to be written."""
+        from evalsuite.llm.logits import answer_batch, answer_losses
+        from evalsuite.llm.training import Objective
+
+        answers = [self.answerer.encoder.answer_ids(example.labels) for example in train]
+        prompts = self._prompts(train, [len(answer) for answer in answers])
+        pad_id = self.backbone.tokenizer.pad_token_id
+        return Objective(
+            items=list(zip(prompts, answers, strict=True)),
+            lengths=[len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)],
+            collate=lambda items: answer_batch(items, pad_id),
+            losses=answer_losses,
+            validate=validate,
+            ids=[example.id for example in train],
         )
+
+    def _questions(
+        self, branches: LabelBranches, train: Sequence[Example], validate: Callable[[], float] | None
+    ) -> Objective:
+        """Yes or no is to be said of every label: binary cross-entropy a label, also where a document has just one."""
+        from evalsuite.llm.branches import branch_batch
+        from evalsuite.llm.training import Objective
+
+        prompts = self._prompts(train)
+        pad_id = self.backbone.tokenizer.pad_token_id
+        return Objective(
+            items=list(zip(prompts, one_hot(train, len(self.ctx.labels)), strict=True)),
+            lengths=[len(prompt) + branches.tokens for prompt in prompts],
+            collate=lambda items: branch_batch(items, pad_id),
+            losses=lambda model, batch: branches.losses(batch),
+            validate=validate,
+            ids=[example.id for example in train],
+        )
+
+    def _prompts(self, train: Sequence[Example], answers: Sequence[int] = ()) -> list[list[int]]:
+        prompts, truncated = self.answerer.encode([example.text for example in train], answers)
+        self.ctx.facts["train_truncated_share"] = truncated
+        return prompts
 
 
 def preflight(config: InstructionConfig, ctx: RunContext, train: Sequence[Example]) -> Mapping[str, Any]:

@@ -11,7 +11,13 @@ import typer.main
 import evalsuite
 from evalsuite import errors, hookspecs
 from evalsuite.cli.app import app
-from evalsuite.prompts import ANSWER_SETTINGS, ANSWER_VARIABLES, PROMPT_VARIABLES
+from evalsuite.prompts import (
+    ANSWER_SETTINGS,
+    ANSWER_VARIABLES,
+    PROMPT_VARIABLES,
+    QUESTION_SETTINGS,
+    QUESTION_VARIABLES,
+)
 from evalsuite.registry import build_registry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +43,7 @@ def test_every_hook_is_in_the_guide() -> None:
 
 
 def test_every_template_variable_is_in_the_guide() -> None:
-    names = {*PROMPT_VARIABLES, *ANSWER_VARIABLES, *ANSWER_SETTINGS}
+    names = {*PROMPT_VARIABLES, *ANSWER_VARIABLES, *ANSWER_SETTINGS, *QUESTION_VARIABLES, *QUESTION_SETTINGS}
     assert [name for name in names if f"| `{name}` |" not in GUIDE] == []
 
 

@@ -51,7 +51,7 @@ def render(
     plugin: list[str] = PLUGIN,
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Print the exact prompt and answers of the first training documents."""
+    """Print the exact prompts, answers and questions of the first training documents."""
     flags = {
         "task": task,
         "template": template,
@@ -113,7 +113,15 @@ def _preview(registry: Registry, spec: RunSpec, task: Task, model: str | None, l
 
         tokenizer = load_tokenizer(ModelOptions(model=model))
     answers = dict(zip(prompts.labels, prompts.verbalizers, strict=True))
-    return {"template": prompts.name, "answers": answers, "documents": preview(prompts, splits.train, limit, tokenizer)}
+    questions = dict(zip(prompts.labels, prompts.questions, strict=True))
+    return {
+        "template": prompts.name,
+        "answers": answers,
+        "questions": questions,
+        "yes": prompts.yes,
+        "no": prompts.no,
+        "documents": preview(prompts, splits.train, limit, tokenizer),
+    }
 
 
 def _print_preview(shown: dict[str, Any]) -> None:
@@ -124,3 +132,6 @@ def _print_preview(shown: dict[str, Any]) -> None:
     console.out("=== answers; the bars above mark where the gold answer begins and ends")
     for label, answer in shown["answers"].items():
         console.out(f"{label}: {answer}")
+    console.out(f"=== questions of decode=per_label, each followed by |{shown['yes']}| or |{shown['no']}|")
+    for label, question in shown["questions"].items():
+        console.out(f"{label}: {question}")

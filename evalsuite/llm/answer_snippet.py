@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from evalsuite.llm.backbone import Backbone
-from evalsuite.llm.options import ModelOptions
+from evalsuite.llm.answering import Answerer
 from evalsuite.llm.snippets import loading_arguments
-from evalsuite.prompts import PromptEncoder
 
 START = """\
 import torch
@@ -16,8 +12,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer{more_imports}
 
 text = "Text to classify."
 prompt = {prompt!r}.replace("<text>", text)
-# The token ids of each label's answer, end mark included.
-answers = {answers!r}
 tokenizer = AutoTokenizer.from_pretrained("adapter")
 base = AutoModelForCausalLM.from_pretrained(
     {name!r},
@@ -36,6 +30,8 @@ if ids[0] != {bos}:
     ids = [{bos}, *ids]
 """
 SCORE = """\
+# The token ids of each label's answer, end mark included.
+answers = {answers!r}
 scores = {{}}
 for label, answer in answers.items():
     with torch.no_grad():
@@ -44,6 +40,30 @@ for label, answer in answers.items():
     scores[label] = picked.sum().item(){divided}
 print(max(scores, key=scores.get), scores)
 """
+PER_LABEL = """\
+# The token ids of the question about each label, and of the two answers to it.
+questions = {questions!r}
+yes, no = {yes!r}, {no!r}
+
+
+def log_probability(question, answer):
+    read = ids + question + answer[:-1]
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([read], device=model.device)).logits[0, -len(answer) :]
+    return logits.float().log_softmax(dim=-1)[range(len(answer)), answer].sum()
+
+
+labels = list(questions)
+log_odds = [log_probability(question, yes) - log_probability(question, no) for question in questions.values()]
+logits = torch.stack(log_odds)
+{answer}
+"""
+SINGLE = """\
+probabilities = dict(zip(labels, logits.softmax(-1).tolist()))
+print(max(probabilities, key=probabilities.get), probabilities)"""
+MULTI = """\
+probabilities = dict(zip(labels, logits.sigmoid().tolist()))
+print([label for label in labels if probabilities[label] > 0.5], probabilities)"""
 WRITE = """\
 written = model.generate(
     input_ids=torch.tensor([ids], device=model.device),
@@ -59,28 +79,31 @@ print([names[part.strip()] for part in parts if part.strip() in names])
 """
 
 
-def answer_snippet(
-    backbone: Backbone, options: ModelOptions, encoder: PromptEncoder, divisors: Sequence[float] | None, score: bool
-) -> str:
+def answer_snippet(answerer: Answerer) -> str:
     """Python that loads the folder ``adapter`` of the current directory and classifies one text.
 
-    With ``score`` by the log-likelihood of each label's answer, divided by ``divisors``; else by writing an answer,
-    without the grammar that constrained decoding adds: parts that are no label are left out.
+    By the log-likelihood of each label's answer, by yes or no to each label, or by writing an answer, without the
+    grammar that constrained decoding adds: parts that are no label are left out.
     """
-    prompts = encoder.prompts
+    backbone, encoder, prompts = answerer.backbone, answerer.encoder, answerer.encoder.prompts
     start = START.format(
         more_imports=", BitsAndBytesConfig" if backbone.quantised else "",
         prompt=encoder.prompt_text("<text>"),
-        answers=dict(zip(prompts.labels, encoder.candidates, strict=True)),
         name=backbone.name,
-        arguments=",\n    ".join(loading_arguments(backbone, options)),
+        arguments=",\n    ".join(loading_arguments(backbone, answerer.config)),
         in_place=IN_PLACE if backbone.quantised else "",
     )
     if encoder.bos is not None:
         start += BOS.format(bos=encoder.bos)
-    if score:
-        sizes = dict(zip(prompts.labels, divisors or (), strict=False))
-        return start + SCORE.format(divided=f" / {sizes!r}[label]" if sizes else "")
+    if answerer.decode == "score":
+        answers = dict(zip(prompts.labels, encoder.candidates, strict=True))
+        sizes = dict(zip(prompts.labels, answerer.divisors or (), strict=False))
+        return start + SCORE.format(answers=answers, divided=f" / {sizes!r}[label]" if sizes else "")
+    if answerer.decode == "per_label":
+        yes, no = encoder.yes_no_ids
+        questions = dict(zip(prompts.labels, encoder.question_ids, strict=True))
+        answer = MULTI if prompts.multilabel else SINGLE
+        return start + PER_LABEL.format(questions=questions, yes=yes, no=no, answer=answer)
     return start + WRITE.format(
         max_new_tokens=len(encoder.answer_ids(range(len(prompts.labels)) if prompts.multilabel else (0,))) + 8,
         end=encoder.end,

@@ -4,6 +4,9 @@ What the probabilities of a prediction mean depends on ``decode``:
 
 score: a label's logit is the exact log-likelihood of its answer, so that the softmax over labels is the model's
     probability of each label given that it writes one of them. The default where a document has one label.
+per_label: a label's logit is the log-odds of yes against no after a question about it, so that its sigmoid is the
+    probability of that label, whatever the others; where a document has one label, the softmax weighs labels by their
+    odds (see ``branches``).
 constrained: greedy decoding that can write labels, separators and the end mark only. There are labels and no
     probabilities: those are null. The default where a document has any number of labels.
 free: greedy decoding of anything, read as an answer or counted as invalid. No probabilities.
@@ -22,6 +25,7 @@ import numpy as np
 from evalsuite.contracts import RunContext, Scores
 from evalsuite.errors import OptionError
 from evalsuite.llm.backbone import Backbone, longest_input
+from evalsuite.llm.branches import LabelBranches
 from evalsuite.llm.footprint import count_parameters
 from evalsuite.llm.generation import AnswerGrammar, decode
 from evalsuite.llm.label_scoring import LabelScorer, answer_sizes
@@ -36,7 +40,8 @@ class Answerer:
     """A loaded model, with its adapter where it has one, that answers the prompts of ``ctx.prompts``.
 
     decode: how, "auto" resolved. encoder: makes the token ids. max_length: tokens of prompt and answer together, of
-    which ``reserve`` are kept free for the answer. scorer: for decode=score, else None. divisors: of label scores.
+    which ``reserve`` are kept free for the answer. divisors: of label scores. branches: the questions of
+    decode=per_label, else None. scorer: what gives logits, None where answers are written.
 
     Raises:
         OptionError: a ``decode`` that does not fit the task.
@@ -49,10 +54,10 @@ class Answerer:
         self.decode = resolve_decode(config, ctx)
         self.encoder = PromptEncoder(backbone.tokenizer, ctx.prompts)
         self.max_length = longest_input(backbone, config.max_length)
-        self.reserve = answer_room(self.encoder, self.max_length)
-        self.candidates = self.encoder.candidates
-        self.divisors = answer_sizes(config.normalise, self.candidates, ctx.prompts.verbalizers)
-        self.scorer = self._scorer() if self.decode == "score" else None
+        self.reserve = answer_room(self.encoder, self.decode, self.max_length)
+        self.divisors: list[float] | None = None
+        self.branches = self._branches() if self.decode == "per_label" else None
+        self.scorer = self._label_scorer() if self.decode == "score" else self.branches
 
     def encode(self, texts: Sequence[str], answers: Sequence[int] = ()) -> tuple[list[list[int]], float]:
         """(token ids of n prompts, share of documents cut); ``answers``: lengths of answers that have to fit too."""
@@ -67,7 +72,7 @@ class Answerer:
     def answer(self, prompts: Sequence[Sequence[int]], count: Callable[[int], None] = lambda documents: None) -> Scores:
         """What the model says after n prompts (token ids); ``count`` is told how many are done.
 
-        decode=score: logits [n, k] in nats; otherwise predicted [n, k] and the answers as written.
+        decode=score and per_label: logits [n, k] in nats; otherwise predicted [n, k] and the answers as written.
         """
         if self.scorer is not None:
             return Scores(logits=self.scorer.score(prompts, count))
@@ -125,21 +130,35 @@ class Answerer:
             found["label_scoring"] = f"{self.scorer.way}: {self.scorer.reason}"
         return found
 
-    def _scorer(self) -> LabelScorer:
+    def _label_scorer(self) -> LabelScorer:
+        candidates = self.encoder.candidates
+        self.divisors = answer_sizes(self.config.normalise, candidates, self.ctx.prompts.verbalizers)
         return LabelScorer(
             self.backbone,
-            self.candidates,
+            candidates,
             max_length=self.max_length - self.reserve,
             token_budget=self.config.token_budget,
             divisors=self.divisors,
         )
 
+    def _branches(self) -> LabelBranches:
+        return LabelBranches(
+            self.backbone,
+            self.encoder.question_ids,
+            self.encoder.yes_no_ids,
+            max_length=self.max_length - self.reserve,
+            token_budget=self.config.token_budget,
+        )
 
-def answer_room(encoder: PromptEncoder, max_length: int) -> int:
-    """Tokens kept free for the answer: the longest one's, at most a quarter of the input.
 
-    With many labels the longest answer would leave no room for the document, and nobody writes it.
+def answer_room(encoder: PromptEncoder, decode: Decode, max_length: int) -> int:
+    """Tokens kept free after the prompt: the longest question with its answer, or the longest answer.
+
+    Of an answer at most a quarter of the input: with many labels the longest one would leave no room for the document,
+    and nobody writes it.
     """
+    if decode == "per_label":
+        return max(map(len, encoder.question_ids)) + max(map(len, encoder.yes_no_ids))
     every = range(len(encoder.prompts.labels))
     longest = encoder.answer_ids(every) if encoder.prompts.multilabel else max(encoder.candidates, key=len)
     return min(len(longest), max_length // 4)
@@ -169,7 +188,7 @@ def check(config: AnsweringOptions, ctx: RunContext) -> None:
         ModelError: a model that is absent or gated, or whose tokenizer cannot end an answer.
         TemplateError: labels that its tokenizer cannot tell apart.
     """
-    resolve_decode(config, ctx)
+    decode = resolve_decode(config, ctx)
     check_available(config)
     encoder = PromptEncoder(load_tokenizer(config), ctx.prompts)
-    encoder.prompt_ids("a", max_length=config.max_length, reserve=answer_room(encoder, config.max_length))
+    encoder.prompt_ids("a", max_length=config.max_length, reserve=answer_room(encoder, decode, config.max_length))

@@ -84,7 +84,7 @@ class LabelScorer:
 
     def _choose(self, max_length: int) -> tuple[str, str]:
         """The first way that agrees with the plain one, and why those before it were left."""
-        prompts = _check_prompts(self.backbone, max_length)
+        prompts = check_prompts(self.backbone, max_length)
         step = max(1, len(self.candidates) // CHECK_LABELS)
         tree = build_tree(self.candidates[::step][:CHECK_LABELS])
         expected = self._scored("plain", prompts, tree)
@@ -115,8 +115,18 @@ def answer_sizes(normalise: str, candidates: Batch, answers: Sequence[str]) -> l
 
 def one_pass(backbone: Backbone, prompts: Batch, tree: LabelTree) -> Tensor:
     """Prompt and tree in one forward pass: [b, k] nats. The tree's columns come last, so they alone get logits."""
-    ids, real = _left_padded(backbone, prompts)
-    (b, p), m, device = real.shape, len(tree.tokens), backbone.device
+    inputs = tree_inputs(backbone, *left_padded(backbone, prompts), tree)
+    logits, _ = last_logits(backbone.model, len(tree.tokens) + 1, **inputs)
+    logits = logits.float()
+    sources, targets = (torch.tensor(x, device=backbone.device) for x in (tree.sources, tree.targets))
+    # The normaliser is computed once a source, not once an edge.
+    edges = logits[:, sources, targets] - torch.logsumexp(logits, dim=2)[:, sources]
+    return edges @ torch.from_numpy(tree.paths).to(backbone.device).T
+
+
+def tree_inputs(backbone: Backbone, ids: Tensor, real: Tensor, tree: LabelTree) -> dict[str, Any]:
+    """What the model is given to read a tree after each of b prompts (``left_padded``), in columns of its own."""
+    (b, p), m, device = real.shape, len(tree.tokens), ids.device
     nodes = torch.tensor(tree.tokens, dtype=torch.long, device=device).expand(b, -1)
     depths = torch.tensor(tree.depths, dtype=torch.long, device=device)
     positions = torch.cat([positions_of(real), real.sum(dim=1, keepdim=True) + depths - 1], dim=1)
@@ -126,19 +136,12 @@ def one_pass(backbone: Backbone, prompts: Batch, tree: LabelTree) -> Tensor:
     visible[:, p:, p:] = torch.from_numpy(tree.sees).to(device)
     # Padding sees itself: a softmax over nothing is not a number.
     visible |= torch.eye(p + m, dtype=torch.bool, device=device)
-    logits, _ = last_logits(
-        backbone.model,
-        m + 1,
-        input_ids=torch.cat([ids, nodes], dim=1),
-        attention_mask=branch_masks(backbone, visible, positions),
-        position_ids=positions,
-        use_cache=False,
-    )
-    logits = logits.float()
-    sources, targets = (torch.tensor(x, device=device) for x in (tree.sources, tree.targets))
-    # The normaliser is computed once a source, not once an edge.
-    edges = logits[:, sources, targets] - torch.logsumexp(logits, dim=2)[:, sources]
-    return edges @ torch.from_numpy(tree.paths).to(device).T
+    return {
+        "input_ids": torch.cat([ids, nodes], dim=1),
+        "attention_mask": branch_masks(backbone, visible, positions),
+        "position_ids": positions,
+        "use_cache": False,
+    }
 
 
 def branch_masks(backbone: Backbone, visible: Tensor, positions: Tensor) -> Tensor | dict[str, Tensor]:
@@ -177,7 +180,7 @@ def shared_prefix(backbone: Backbone, prompts: Batch, tree: LabelTree) -> Tensor
     One token at a time, because recurrent layers continue a cache by single tokens only.
     """
     model, device = backbone.model, backbone.device
-    ids, real = _left_padded(backbone, prompts)
+    ids, real = left_padded(backbone, prompts)
     edges = torch.zeros(len(prompts), len(tree.targets), device=device)
     targets = torch.tensor(tree.targets, device=device)
 
@@ -219,13 +222,13 @@ def plain(backbone: Backbone, prompts: Batch, tree: LabelTree) -> Tensor:
 WAYS = {"one pass": one_pass, "shared prefix": shared_prefix, "plain": plain}
 
 
-def _left_padded(backbone: Backbone, prompts: Batch) -> tuple[Tensor, Tensor]:
+def left_padded(backbone: Backbone, prompts: Batch) -> tuple[Tensor, Tensor]:
     """(token ids, 1 where they are real), int64 [b, p] each: every prompt ends in the last column."""
     padded = to_device(pad(prompts, backbone.tokenizer.pad_token_id, side="left"), backbone.device)
     return padded["input_ids"], padded["attention_mask"]
 
 
-def _check_prompts(backbone: Backbone, max_length: int) -> list[list[int]]:
+def check_prompts(backbone: Backbone, max_length: int) -> list[list[int]]:
     """Two prompts of random tokens, so that one is padded: the longer one passes the window if prompts can."""
     config = base_of(backbone.model).config.get_text_config()
     window = getattr(config, "sliding_window", None)

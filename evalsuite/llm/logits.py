@@ -21,8 +21,10 @@ from evalsuite.llm.batching import pad
 IGNORED = -100  # the target that torch's cross-entropy leaves out
 
 
-def last_logits(model: PreTrainedModel | PeftModel | nn.Module, keep: int, **inputs: Any) -> tuple[Tensor, Any]:
-    """(logits [b, keep, v] of the last ``keep`` positions, the model's cache or None).
+def last_logits(
+    model: PreTrainedModel | PeftModel | nn.Module, keep: int | Tensor, **inputs: Any
+) -> tuple[Tensor, Any]:
+    """(logits [b, keep, v] of the last ``keep`` columns, or of the columns in ``keep`` (int64), the cache or None).
 
     The model's own head makes them, so that families that scale or soft-cap logits need no case of their own.
     """
@@ -30,7 +32,8 @@ def last_logits(model: PreTrainedModel | PeftModel | nn.Module, keep: int, **inp
         output = model(**inputs, logits_to_keep=keep)
         return output.logits, output.get("past_key_values")
     output = model(**inputs)
-    return output.logits[:, -keep:], output.get("past_key_values")
+    columns = slice(-keep, None) if isinstance(keep, int) else keep
+    return output.logits[:, columns], output.get("past_key_values")
 
 
 def answer_batch(items: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: int) -> dict[str, Tensor]:

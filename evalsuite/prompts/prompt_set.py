@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalsuite.errors import TemplateError
+
+if TYPE_CHECKING:
+    from evalsuite.prompts.sandbox import Templates
 
 PROMPT_VARIABLES: Mapping[str, str] = {
     "text": "the document",
@@ -19,7 +22,7 @@ PROMPT_VARIABLES: Mapping[str, str] = {
     "examples": "solved documents to show before this one: a list with .text, .answer and .labels (names)",
 }
 ANSWER_VARIABLES: Mapping[str, str] = {
-    "label": "name of the label to verbalize",
+    "label": "name of the label to verbalize or to ask about",
     "index": "its place in label order, from 0",
     **{name: PROMPT_VARIABLES[name] for name in ("labels", "descriptions", "task", "multilabel")},
 }
@@ -29,6 +32,14 @@ ANSWER_SETTINGS: Mapping[str, str] = {
     "separator": "; ",  # between the labels of a multi-label answer
     "none_answer": "none",  # the multi-label answer without a label
 }
+QUESTION_VARIABLES = ANSWER_VARIABLES
+# What question.j2 may set at its top level, with the defaults.
+QUESTION_SETTINGS: Mapping[str, str] = {
+    "boundary": " ",  # between the prompt's last character and the question; tokenised with the question
+    "yes": " yes",  # what follows the question where the document has the label, with the whitespace before it
+    "no": " no",  # what follows it where it has not
+}
+NO_QUESTION = "builtin:plain/question.j2"  # stands in where a set has no question.j2
 
 
 @dataclass(frozen=True)
@@ -36,8 +47,9 @@ class PromptSet:
     """One template set for one task (k labels).
 
     hash: of the sources that made it, whatever folder they came from.
-    labels: k names; verbalizers: k answers, one a label; both in label order.
+    labels: k names; verbalizers: k answers, one a label; questions: k, one a label; all in label order.
     boundary, separator, none_answer: see ``ANSWER_SETTINGS``.
+    question_boundary, yes, no: see ``QUESTION_SETTINGS``.
     shots: solved examples (text, label indices) that go in front of every document.
     chat: True wraps prompts in the tokenizer's chat template, False never does, None where the model is an instruct
         model by its name.
@@ -53,6 +65,10 @@ class PromptSet:
     boundary: str
     separator: str
     none_answer: str
+    questions: tuple[str, ...]
+    question_boundary: str
+    yes: str
+    no: str
     chat: bool | None
     render: Callable[[Mapping[str, Any]], str] = field(repr=False, compare=False)
     shots: tuple[tuple[str, tuple[int, ...]], ...] = ()
@@ -111,26 +127,26 @@ def load_prompts(
 
     Raises:
         UnknownNameError: no such set.
-        TemplateError: a template that cannot be rendered, or two labels with one answer.
+        TemplateError: a template that cannot be rendered, or two labels with one answer or one question.
     """
     from evalsuite.prompts.sandbox import Templates  # jinja2: listing methods must not wait for it
 
     templates = Templates(search)
     answer = templates.find(name, task, "answer.j2")
     prompt = templates.find(name, task, "prompt.j2")
+    question = templates.find(name, task, "question.j2", default=NO_QUESTION)
     described = tuple(descriptions.get(label, label) for label in labels)
     shared = {"labels": list(labels), "descriptions": list(described), "task": task, "multilabel": multilabel}
-    rendered = [
-        templates.render(answer, {**shared, "label": label, "index": index}) for index, label in enumerate(labels)
-    ]
-    verbalizers = tuple(text.strip() for text, _ in rendered)
-    settings = {key: str(rendered[0][1].get(key, default)) for key, default in ANSWER_SETTINGS.items()}
+    each = [{**shared, "label": label, "index": index} for index, label in enumerate(labels)]
+    verbalizers, settings = _rendered(templates, answer, each, ANSWER_SETTINGS)
     _check_answers(name, labels, verbalizers, multilabel, settings)
     # Rendering once with and once without examples finds mistakes before any work, and loads every source for the hash.
     probe = _prompt_variables(task, labels, verbalizers, described, multilabel)
     solved = {"text": "a document", "answer": verbalizers[0], "labels": [labels[0]]}
     for examples in ([], [solved]):
         templates.render(prompt, {**probe, "text": "a document", "examples": examples})
+    questions, asked = _rendered(templates, question, each, QUESTION_SETTINGS)
+    _check_questions(name, labels, questions, asked)
     return PromptSet(
         name=name,
         hash=templates.hash(),
@@ -144,6 +160,10 @@ def load_prompts(
         boundary=settings["boundary"],
         separator=settings["separator"],
         none_answer=settings["none_answer"],
+        questions=questions,
+        question_boundary=asked["boundary"],
+        yes=asked["yes"],
+        no=asked["no"],
     )
 
 
@@ -152,6 +172,15 @@ def template_sets(search: Sequence[Path]) -> dict[str, str]:
     from evalsuite.prompts.sandbox import Templates
 
     return Templates(search).sets()
+
+
+def _rendered(
+    templates: Templates, file: str, each: Sequence[Mapping[str, Any]], settings: Mapping[str, str]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """(what ``file`` makes of each label's variables, what it sets of ``settings``, defaults for the rest)."""
+    rendered = [templates.render(file, variables) for variables in each]
+    found = {key: str(rendered[0][1].get(key, default)) for key, default in settings.items()}
+    return tuple(text.strip() for text, _ in rendered), found
 
 
 def _plain(text: str) -> str:
@@ -195,4 +224,24 @@ def _check_answers(
         raise TemplateError(
             f"template {name!r} verbalizes label {clash!r} as {settings['none_answer']!r}, the answer without a label: "
             "set another in answer.j2, e.g. {% set none_answer = 'no label' %}"
+        )
+
+
+def _check_questions(name: str, labels: Sequence[str], questions: Sequence[str], settings: Mapping[str, str]) -> None:
+    """Every label has a question of its own, and yes cannot be read as no."""
+    owner: dict[str, str] = {}
+    for label, question in zip(labels, questions, strict=True):
+        if not question:
+            raise TemplateError(
+                f"template {name!r} asks nothing about label {label!r}: print a question in question.j2"
+            )
+        if (other := owner.setdefault(question, label)) is not label:
+            raise TemplateError(
+                f"template {name!r} asks the same about labels {other!r} and {label!r}, {question!r}: "
+                "print something in question.j2 that tells them apart, e.g. {{ label }}"
+            )
+    yes, no = settings["yes"], settings["no"]
+    if not yes.strip() or not no.strip() or yes.startswith(no) or no.startswith(yes):
+        raise TemplateError(
+            f"template {name!r} sets yes to {yes!r} and no to {no!r}: neither may be empty or begin with the other"
         )

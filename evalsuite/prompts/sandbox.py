@@ -212,12 +212,12 @@ class Templates:
                     found.setdefault(folder.name, str(folder))
         return found
 
-    def find(self, name: str, task: str, file: str) -> str:
+    def find(self, name: str, task: str, file: str, default: str | None = None) -> str:
         """The name under which to render ``file`` of set ``name``: the task's own version where a folder has one.
 
         Raises:
             UnknownNameError: no folder of the search path has the set.
-            TemplateError: the set lacks the file.
+            TemplateError: the set lacks the file, and there is no ``default`` to stand in for it.
         """
         for root in self.roots:
             for candidate in (f"{name}/{task}/{file}", f"{name}/{file}"):
@@ -225,6 +225,8 @@ class Templates:
                     return candidate
         if name not in (known := self.sets()):
             raise UnknownNameError("template", name, known, "list them with `evalsuite ls templates`")
+        if default is not None:
+            return default
         raise TemplateError(f'template {name!r} has no {file}: add one, e.g. {{% extends "builtin:plain/{file}" %}}')
 
     def render(self, name: str, variables: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

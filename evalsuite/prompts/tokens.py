@@ -49,17 +49,17 @@ class PromptEncoder:
             ModelError: the tokenizer cannot end an answer.
             TemplateError: two labels with the same tokens.
         """
-        return self._answer_segments(self._boundary)
+        return self._told_apart("answer", self._before(self.prompts.boundary), self.prompts.verbalizers, self.end)
 
     @cached_property
     def later(self) -> list[list[int]]:
         """k segments: a label that goes on in an answer, with the separator before it. Raises: as ``first``."""
-        return self._answer_segments(self.prompts.separator)
+        return self._told_apart("answer", self.prompts.separator, self.prompts.verbalizers, self.end)
 
     @cached_property
     def none(self) -> list[int]:
         """The answer without a label."""
-        return self._segment(self._boundary + self.prompts.none_answer)
+        return self._segment(self._before(self.prompts.boundary) + self.prompts.none_answer)
 
     @cached_property
     def end(self) -> int:
@@ -80,6 +80,30 @@ class PromptEncoder:
                 "which every answer ends with: set eos_token in its tokenizer_config.json, or use method 'embedding'"
             )
         return int(self.tokenizer.eos_token_id)
+
+    @cached_property
+    def question_ids(self) -> list[list[int]]:
+        """The k questions, each with the whitespace between prompt and question before it.
+
+        Raises:
+            TemplateError: two labels with the same tokens.
+        """
+        return self._told_apart("question", self._before(self.prompts.question_boundary), self.prompts.questions)
+
+    @cached_property
+    def yes_no_ids(self) -> tuple[list[int], list[int]]:
+        """What follows a question where the document has the label, and where it has not.
+
+        Raises:
+            TemplateError: one of them begins with the other's tokens.
+        """
+        yes, no = self._segment(self.prompts.yes), self._segment(self.prompts.no)
+        if yes[: len(no)] == no or no[: len(yes)] == yes:
+            raise TemplateError(
+                f"template {self.prompts.name!r}: {self.prompts.yes!r} becomes tokens {yes} and {self.prompts.no!r} "
+                f"{no}, one of which begins with the other: set other yes and no in question.j2"
+            )
+        return yes, no
 
     @property
     def candidates(self) -> list[list[int]]:
@@ -166,23 +190,22 @@ class PromptEncoder:
                 return ids[len(head) :]
         return self._encode(text)
 
-    @property
-    def _boundary(self) -> str:
-        # The header of the assistant's turn ends the prompt itself: nothing stands between it and the answer.
-        return "" if self.chat else self.prompts.boundary
+    def _before(self, boundary: str) -> str:
+        """What stands between the prompt and what follows: nothing after the header of the assistant's turn."""
+        return "" if self.chat else boundary
 
-    def _answer_segments(self, before: str) -> list[list[int]]:
-        """The verbalizers with ``before`` in front, each different from the others and none empty or ended early."""
-        segments = [self._segment(before + answer) for answer in self.prompts.verbalizers]
+    def _told_apart(self, kind: str, before: str, texts: Sequence[str], end: int | None = None) -> list[list[int]]:
+        """k ``texts`` with ``before`` in front of each: no two alike, and none empty or with ``end`` in it."""
+        segments = [self._segment(before + text) for text in texts]
         owner: dict[tuple[int, ...], int] = {}
         for label, ids in enumerate(segments):
             other = owner.setdefault(tuple(ids), label)
-            if other != label or self.end in ids or not ids:
-                names = " and ".join(repr(self.prompts.verbalizers[i]) for i in sorted({other, label}))
+            if other != label or end in ids or not ids:
+                names = " and ".join(repr(texts[i]) for i in sorted({other, label}))
                 raise TemplateError(
-                    f"answer {names} of template {self.prompts.name!r} becomes tokens {ids}, which "
-                    f"{self.tokenizer.name_or_path or 'the model'} cannot tell from another answer: "
-                    "use answers it can spell, e.g. template 'numbers'"
+                    f"{kind} {names} of template {self.prompts.name!r} becomes tokens {ids}, which "
+                    f"{self.tokenizer.name_or_path or 'the model'} cannot tell from another {kind}: "
+                    f"use {kind}s it can spell, e.g. template 'numbers'"
                 )
         return segments
 

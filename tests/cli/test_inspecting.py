@@ -62,7 +62,8 @@ def test_prompt_and_answers_are_printed_as_they_are(cli: Callable[..., Any], cle
     text = cli("templates", "render", *source, "--template", "letters", "--limit", "2").out
     for row in shown["documents"]:
         assert f"{row['prompt']}|{row['answer']}|\n" in text
-    assert text.endswith("\na: A\nb: B\n")
+    assert "\na: A\nb: B\n=== questions of decode=per_label, each followed by | yes| or | no|\n" in text
+    assert text.endswith("\na: A?\nb: B?\n")
 
 
 def test_tokens_are_counted_where_a_model_is_named(cli: Callable[..., Any], clean: Path, tiny_llama: Path) -> None:

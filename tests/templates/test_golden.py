@@ -16,7 +16,7 @@ SETS = ("descriptions", "letters", "listed", "numbers", "plain")
 
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("multilabel", [False, True], ids=["single", "multi"])
-def test_prompt_and_answers_are_as_recorded(name: str, multilabel: bool) -> None:
+def test_prompt_answers_and_questions_are_as_recorded(name: str, multilabel: bool) -> None:
     prompts = load_prompts(
         name, task="news", labels=LABELS, multilabel=multilabel, descriptions=DESCRIPTIONS, search=[]
     )
@@ -24,7 +24,8 @@ def test_prompt_and_answers_are_as_recorded(name: str, multilabel: bool) -> None
     solved = [("a document", (1,)), ("another", (2, 0) if multilabel else (0,))]
     answers = [prompts.answer((label,)) for label in range(3)]
     answers += [prompts.answer((0, 1, 2)), prompts.answer(())] if multilabel else []
-    made = "\n=====\n".join([prompts.prompt(document), prompts.prompt(document, solved), *answers])
+    asked = [prompts.question_boundary + question + prompts.yes + prompts.no for question in prompts.questions]
+    made = "\n=====\n".join([prompts.prompt(document), prompts.prompt(document, solved), *answers, *asked])
     golden = GOLDEN / f"{name}-{'multi' if multilabel else 'single'}.txt"
     assert made.encode() == golden.read_bytes()
 
