@@ -1,7 +1,4 @@
-"""The nouns that tasks, methods and the core share. Shapes: n documents, k labels.
-
-Nothing here knows a task, a method, a file format or a model library; numpy is the only import from outside.
-"""
+"""The nouns that tasks, methods and the core share, on numpy alone. Shapes: n documents, k labels."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -32,14 +29,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Splits:
-    """A loaded dataset, checked on construction.
-
-    ``findings`` maps what the reader repaired, skipped or noticed ("unclosed abstract") to the row ids it concerns.
+    """A loaded dataset. ``findings`` maps what the reader repaired, skipped or noticed to the row ids it concerns.
     ``descriptions`` says in a few words what a label stands for; templates may print it.
 
     Raises:
-        DataError: no labels, duplicate labels, a label index out of range, a single-label document without exactly
-            one label, or a document id that occurs twice in a split.
+        DataError: too few or duplicate labels, a document id twice in a split, or labels that do not fit a document.
     """
 
     labels: tuple[str, ...]
@@ -54,34 +48,29 @@ class Splits:
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise DataError(f"a task needs two or more distinct labels, got {list(self.labels)[:20]}")
-        for name, examples in (("train", self.train), ("validation", self.validation), ("test", self.test)):
+        for name in get_args(SplitName):
             seen: set[str] = set()
-            for example in examples:
-                if problem := self._problem(example, seen):
-                    raise DataError(f"{name}: document {problem}")
+            for example in self.split(name):
+                where = f"{name}: document {example.id!r}"
+                if example.id in seen:
+                    raise DataError(f"{name}: document id {example.id!r} occurs twice; ids must be unique in a split")
+                if not self.multilabel and len(example.labels) != 1:
+                    raise DataError(f"{where} has {len(example.labels)} labels, expected exactly one")
+                if any(not 0 <= label < len(self.labels) for label in example.labels):
+                    raise DataError(f"{where} has a label outside 0..{len(self.labels) - 1}")
                 seen.add(example.id)
-
-    def _problem(self, example: Example, seen: set[str]) -> str | None:
-        if example.id in seen:
-            return f"id {example.id!r} occurs twice; ids must be unique in a split"
-        if not self.multilabel and len(example.labels) != 1:
-            return f"{example.id!r} has {len(example.labels)} labels, expected exactly one"
-        outside = any(not 0 <= label < len(self.labels) for label in example.labels)
-        return f"{example.id!r} has a label outside 0..{len(self.labels) - 1}" if outside else None
 
     def split(self, name: SplitName) -> Sequence[Example]:
         """The examples of one split by name."""
-        examples: Sequence[Example] = getattr(self, name)
-        return examples
+        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A dataset to classify: how to load it, and what a reader of a result must know about it.
+    """A dataset to classify, and what a reader of a result must know about it.
 
-    ``load(config, cache)`` gets an instance of ``config`` (a pydantic model; None where there are no options) and a
-    folder it may keep derived files in. ``private`` text never reaches results, logs or cards; ids and hashes do.
-    ``split_sizes`` are the published sizes of the corpus, for the reader's check; empty where they are the user's own.
+    ``load(config, cache)`` gets an instance of ``config`` (None where there are no options) and a folder for derived
+    files. ``private`` text reaches no result, log or card. ``split_sizes``: as published; empty if the user's own.
     """
 
     name: str
@@ -102,11 +91,10 @@ class Task:
 class Scores:
     """What a method says about n documents, in their order.
 
-    logits: float32 [n, k], higher is likelier; softmax (single label) or sigmoid (multi-label) makes probabilities of
-        them. None where the method cannot give them: probabilities are then null, never invented.
-    predicted: bool [n, k], the method's own decision, used where there are no logits.
+    logits: float32 [n, k]; softmax (single label) or sigmoid (multi-label) makes probabilities of them. None where the
+        method cannot give them: probabilities are then null, never invented.
+    predicted: bool [n, k], the method's own decision, used where there are no logits. raw: n answers as written.
     status: n of "ok", "invalid" (an answer outside the label set) or "failed" (no answer was had).
-    raw: what a generative method wrote, n strings, or None.
     """
 
     logits: Floats | None = None
@@ -115,8 +103,7 @@ class Scores:
     raw: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        given = self.logits if self.logits is not None else self.predicted
-        if given is None:
+        if (given := self.logits if self.logits is not None else self.predicted) is None:
             raise ValueError("Scores needs logits or predicted")
         if not self.status:
             object.__setattr__(self, "status", ("ok",) * len(given))
@@ -173,8 +160,7 @@ class FinishedRun(Reference):
 class Method(Protocol):
     """A way to classify. ``fit`` never sees the split that is scored; ``validation`` is for early stopping only.
 
-    A method may also have ``card_snippet() -> str`` (code for the model card) and, after ``fit``, ``references() ->
-    Mapping[str, Reference]`` (what it is to be compared with in the same run, such as its teacher).
+    It may have ``card_snippet() -> str`` and, asked after ``fit``, ``references() -> Mapping[str, Reference]``.
     """
 
     def fit(self, train: Sequence[Example], validation: Sequence[Example]) -> None: ...
@@ -186,11 +172,10 @@ class Method(Protocol):
 class MethodSpec:
     """A registered method.
 
-    build: ``build(config, ctx)`` makes an untrained method; load: ``load(directory, config, ctx)`` reads what ``save``
-    wrote. config: a pydantic model with extra="forbid". needs: any of "model" (takes --model; torch is seeded),
-    "prompts" (has a template always) or "template" (has one where it is named). trained: False for methods whose
-    ``fit`` learns nothing. preflight: checks and estimates from (config, ctx, training documents) before any work.
-    identity: what else can change a result, from (config), such as the id of a teacher's run.
+    build(config, ctx) makes an untrained method, load(directory, config, ctx) reads what ``save`` wrote. config: a
+    pydantic model with extra="forbid". needs: any of "model" (torch is seeded), "prompts" (always has a template) or
+    "template" (has one where it is named). trained: False where ``fit`` learns nothing. preflight(config, ctx, train):
+    checks and estimates before any work. identity(config): what else can change a result, such as a teacher's run id.
     """
 
     name: str

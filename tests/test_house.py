@@ -173,6 +173,10 @@ def test_modules_and_functions_are_small(module: str) -> None:
                 assert count <= PARAMETERS, f"{module}.{node.name} has {count} parameters"
 
 
+def test_the_contracts_fit_in_one_head() -> None:
+    assert MODULES["evalsuite.contracts"].read_text(encoding="utf-8").count("\n") <= 200
+
+
 def _loaded(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
