@@ -44,6 +44,8 @@ def test_the_name_is_short_hexadecimal_and_stable(base: str) -> None:
         ["bias=0.5"],
         ["limit=10"],
         ["train_limit=10"],
+        ["train_size=5"],
+        ["retries=1"],
         ["calibration=none"],
         ["num_fewshot=2"],
         ["task.word=more"],

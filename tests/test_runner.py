@@ -175,6 +175,24 @@ def test_failed_is_not_wrong_and_invalid_is(tmp_path: Path, logits: bool) -> Non
 
 
 @pytest.mark.usefixtures("no_reload")
+def test_a_run_without_some_answers_says_that_it_is_incomplete(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clean = run(tmp_path, states=["ok", "invalid"])
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "evalsuite"):
+        partly = run(tmp_path, states=["ok", "failed", "ok", "ok"])
+    told = (
+        "Incomplete: 5 of 20 documents have no answer and count nowhere. "
+        "The same command with --overwrite always asks for what is missing, and for that only."
+    )
+    assert (clean.results["incomplete"], partly.results["incomplete"]) == (False, True)
+    assert told in partly.results["notices"]
+    assert told in [record.getMessage() for record in caplog.records]
+    assert not any(line.startswith("Incomplete") for line in clean.results["notices"])
+
+
+@pytest.mark.usefixtures("no_reload")
 def test_when_nothing_was_answered_every_metric_is_null(tmp_path: Path) -> None:
     result = run(tmp_path, states=["failed"])
     assert result.metrics["failed_rate"]["value"] == 1
