@@ -36,6 +36,8 @@ BUILT_IN = (
     "evalsuite.plugins.tfidf",
     "evalsuite.plugins.embedding",
     "evalsuite.plugins.instruction",
+    "evalsuite.plugins.bert",
+    "evalsuite.plugins.zero_shot",
 )
 
 
