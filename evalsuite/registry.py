@@ -36,6 +36,7 @@ BUILT_IN = (
     "evalsuite.plugins.tfidf",
     "evalsuite.plugins.embedding",
     "evalsuite.plugins.instruction",
+    "evalsuite.plugins.frozen",
     "evalsuite.plugins.bert",
     "evalsuite.plugins.zero_shot",
 )

@@ -91,12 +91,19 @@ def load_base_model(options: ModelOptions, device: str) -> Backbone:
 
 
 def load_sequence_classifier(
-    options: ModelOptions, labels: Sequence[str], multilabel: bool, device: str, *, all_weights: bool = False
+    options: ModelOptions,
+    labels: Sequence[str],
+    multilabel: bool,
+    device: str,
+    *,
+    all_weights: bool = False,
+    trained: bool = False,
 ) -> Backbone:
     """Load a model with transformers' own classification head, in float32.
 
     A decoder's head is linear without bias and called ``score``; an encoder keeps its own form and name. With
-    ``all_weights``, which are to be trained, weights are float32 and only the arithmetic has the dtype of ``options``.
+    ``all_weights``, which are to be trained, weights are float32, none is in 4-bit, and only the arithmetic has the
+    dtype of ``options``. A ``trained`` classifier brings its head; otherwise the head is random.
 
     Raises:
         ModelError: the model is absent, gated, corrupt, or has no classification head in transformers.
@@ -110,7 +117,8 @@ def load_sequence_classifier(
     }
     where, architecture = local_device(device), AutoModelForSequenceClassification
     head = classification_head(options)
-    backbone = _load(architecture, options, where, settings, skip_modules=head, all_weights=all_weights)
+    untrained = None if trained else head
+    backbone = _load(architecture, options, where, settings, skip_modules=untrained, all_weights=all_weights)
     backbone.head = head
     for name in head:
         module = backbone.model.get_submodule(name).float()
@@ -127,7 +135,7 @@ def classification_head(options: ModelOptions) -> tuple[str, ...]:
     """
     config = read_config(options)
     try:
-        with torch.device("meta"), _quiet(bars=False):
+        with torch.device("meta"), quiet(bars=False):
             model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=options.trust_remote_code)
     except ValueError as error:
         raise ModelError(f"transformers has no classifier on top of {options.model}: {first_line(error)}") from error
@@ -241,7 +249,10 @@ def local_device(device: str) -> torch.device:
 def longest_input(backbone: Backbone, asked: int) -> int:
     """``asked`` tokens, or fewer where the model knows fewer positions."""
     known = getattr(backbone.model.config.get_text_config(), "max_position_embeddings", None)
-    # RoBERTa counts positions from 2: its tokenizer knows how many are left for text
+    for name, module in backbone.model.named_modules():
+        # RoBERTa's first position comes after the padding token's, and not every tokenizer of it knows
+        if known and name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            known -= module.padding_idx + 1
     return int(min(asked, known or asked, backbone.tokenizer.model_max_length))
 
 
@@ -261,12 +272,12 @@ def _load(
     name, revision = resolve_model(options.model)
     config = read_config(options)
     dtype = compute_dtype(options, device)
-    quantised = wants_4bit(options, device)
+    quantised = wants_4bit(options, device) and not all_weights
     common = {"revision": revision, "trust_remote_code": options.trust_remote_code}
     already = getattr(config, "quantization_config", None) is not None
     if device.type == "cuda":
         torch.cuda.set_device(device)  # generators, memory figures and quantisation kernels follow the current device
-    with _quiet(bars=not Path(name).is_dir()):
+    with quiet(bars=not Path(name).is_dir()):
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, **common)
             pad_token_id = choose_pad_token(tokenizer, config.get_text_config().vocab_size)
@@ -359,7 +370,7 @@ def _task_type(model: PreTrainedModel) -> TaskType:
 
 
 @contextmanager
-def _quiet(bars: bool) -> Iterator[None]:
+def quiet(bars: bool) -> Iterator[None]:
     """Hold back transformers' load report, which is checked here, and its ``bars`` where nothing is downloaded."""
     logging = transformers.utils.logging
     verbosity, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -28,6 +28,20 @@ with torch.no_grad():
     {logits}
 {answer}
 """
+MODEL = """\
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+text = "Text to classify."
+labels = {labels!r}
+tokenizer = AutoTokenizer.from_pretrained("model")
+model = AutoModelForSequenceClassification.from_pretrained({arguments}).eval()
+{read}
+batch = {{name: batch[name] for name in ("input_ids", "attention_mask")}}
+with torch.no_grad(){autocast}:
+    logits = model(**batch).logits
+{answer}
+"""
 TEXT = """\
 batch = tokenizer(
     [text],
@@ -117,13 +131,28 @@ def classifier_snippet(classifier: TextClassifier, options: ModelOptions, layer:
         name=backbone.name,
         arguments=",\n    ".join(arguments),
         prepare=prepare,
-        read=_reading(classifier),
+        read=reading(classifier),
         logits=STATES.format(pool=POOLS[pooling]) if own_head else STOCK,
         answer=MULTI if classifier.ctx.multilabel else SINGLE,
     )
 
 
-def _reading(classifier: TextClassifier) -> str:
+def model_snippet(classifier: TextClassifier, options: ModelOptions) -> str:
+    """Python that loads the folder ``model`` of the current directory, a whole classifier, and classifies one text."""
+    backbone = classifier.backbone
+    arguments = '"model", trust_remote_code=True' if options.trust_remote_code else '"model"'
+    # the weights are float32, and were trained and scored in this arithmetic
+    autocast = f", torch.autocast(model.device.type, {backbone.dtype})" if backbone.mixed else ""
+    return MODEL.format(
+        labels=list(classifier.ctx.labels),
+        arguments=arguments,
+        read=reading(classifier),
+        autocast=autocast,
+        answer=MULTI if classifier.ctx.multilabel else SINGLE,
+    )
+
+
+def reading(classifier: TextClassifier) -> str:
     """From ``text`` to ``batch``, within the prompt where the model was trained with one."""
     encoder = classifier.prompts
     if encoder is None:
