@@ -93,7 +93,7 @@ def train(prepared: Prepared, context: RunContext) -> Trained:
         del method, calibrated
         release_memory()
         # In this order: a kill in between repeats this attempt, and never feeds its checkpoint to the next one.
-        shutil.rmtree(context.workdir / CHECKPOINTS, ignore_errors=True)
+        clear_checkpoints(context.workdir)
         write_json(kept, [asdict(attempt) for attempt in attempts])
 
 
@@ -105,6 +105,12 @@ def fit(prepared: Prepared, context: RunContext, validation: ValidationParts, ac
     with accounting.phase("train", documents=len(prepared.splits.train)):
         method.fit(prepared.splits.train, validation.stopping)
     return method
+
+
+def clear_checkpoints(workdir: Path) -> None:
+    """Remove every checkpoint below ``workdir``: a method that trains twice keeps them in a folder for each."""
+    for folder in list(workdir.rglob(CHECKPOINTS)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def attempt_seed(seed: int, number: int) -> int:

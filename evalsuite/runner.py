@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from evalsuite import preflight
 from evalsuite.accounting import Accounting
-from evalsuite.attempts import ATTEMPTS, CHECKPOINTS, Trained, check_retries, fit, train
+from evalsuite.attempts import ATTEMPTS, Trained, check_retries, clear_checkpoints, fit, train
 from evalsuite.config import named_plugins, resolve
 from evalsuite.contracts import Progress, Scores
 from evalsuite.decision import split_validation
@@ -90,7 +89,7 @@ def execute(prepared: Prepared, progress: Progress) -> RunResult:
             results = _score(prepared, trained, needed)
             write_json(workdir / RESULTS, results)
             write_card(workdir, results, snippet)
-        shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)
+        clear_checkpoints(workdir)
         (workdir / ATTEMPTS).unlink(missing_ok=True)
         directory.finish()
     result = RunResult(directory.final, results)

@@ -15,6 +15,7 @@ import yaml
 
 import evalsuite
 from evalsuite import runner, scoring
+from evalsuite.attempts import CHECKPOINTS
 from evalsuite.contracts import Example
 from evalsuite.errors import StoreError, UsageError
 from evalsuite.samples import read_samples
@@ -302,11 +303,12 @@ def test_checkpoints_go_when_the_run_is_complete(tmp_path: Path, monkeypatch: py
     original = runner._score
 
     def score(prepared: Any, trained: Any, needed: Any) -> Any:
-        (trained.context.workdir / runner.CHECKPOINTS / "step-1").mkdir(parents=True)
+        for folder in (trained.context.workdir, trained.context.workdir / "second"):
+            (folder / CHECKPOINTS / "step-1").mkdir(parents=True)
         return original(prepared, trained, needed)
 
     monkeypatch.setattr(runner, "_score", score)
-    assert not (run(tmp_path).directory / runner.CHECKPOINTS).exists()
+    assert not list(run(tmp_path).directory.rglob(CHECKPOINTS))
 
 
 def test_private_text_is_in_no_file_and_on_no_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
