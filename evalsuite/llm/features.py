@@ -43,26 +43,27 @@ def pooled_features(
         OptionError: a layer that the model does not have.
         ModelError: the layers of this architecture cannot be read one by one, or there is no memory.
     """
-    stack = layer_stack(backbone.model)
-    wanted = sorted(set(layers)) if layers is not None else [len(stack)]
+    body, config = base_of(backbone.model).base_model, base_of(backbone.model).config.get_text_config()
+    depth = config.num_hidden_layers
+    wanted = sorted(set(layers)) if layers is not None else [depth]
     for layer in wanted:
-        check_layer(layer, len(stack))
-    body = base_of(backbone.model).base_model
+        check_layer(layer, depth)
+    # what reads the top alone need not know where a model keeps its layers
+    stack = layer_stack(backbone.model) if wanted != [depth] else nn.ModuleList()
 
     def pool_rows(rows: list[int]) -> list[Floats]:
         batch = to_device(pad([encoded.ids[row] for row in rows], backbone.tokenizer.pad_token_id), backbone.device)
         with backbone.arithmetic(), pooling_of_layers(body, stack, batch["attention_mask"], pooling, wanted) as pooled:
             top = body(**batch, use_cache=False).last_hidden_state
             _check_top(body, pooled.pop(None, None), top)
-            if len(stack) in wanted:
-                pooled[len(stack)] = POOLINGS[pooling](top, batch["attention_mask"])
+            if depth in wanted:
+                pooled[depth] = POOLINGS[pooling](top, batch["attention_mask"])
             states = torch.stack([pooled[layer].float() for layer in wanted], dim=1)
         return list(states.cpu().numpy())
 
     with evaluation(backbone.model):
         found = map_batches(pool_rows, encoded.lengths, token_budget, count)
-    width = base_of(backbone.model).config.get_text_config().hidden_size
-    states = np.array(found, dtype=np.float32).reshape(len(found), len(wanted), width)
+    states = np.array(found, dtype=np.float32).reshape(len(found), len(wanted), config.hidden_size)
     return {layer: np.ascontiguousarray(states[:, at]) for at, layer in enumerate(wanted)}
 
 
@@ -77,7 +78,7 @@ def pooling_of_layers(
     """
     pooled: dict[Any, Tensor] = {}
     below = [layer for layer in wanted if layer < len(stack)]
-    norm = final_norm(body, stack)
+    norm = final_norm(body, stack) if below else nn.Identity()
 
     def read(layer: int) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:

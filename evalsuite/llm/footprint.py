@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from evalsuite import accounting
 from evalsuite.errors import EvalsuiteError
@@ -219,6 +219,30 @@ def _kept_bytes(backbone: Backbone, tokens: int) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         backbone.model(input_ids=ids, attention_mask=mask, use_cache=False)
     return sum(storage.nbytes() for key, storage in kept.items() if key not in weights)
+
+
+def estimate_inference(model: ModelOptions, token_budget: int, device: str) -> dict[str, int]:
+    """Bytes that reading takes, without training: the frozen base, and a layer's states for ``token_budget`` tokens.
+
+    The states are a rough figure: attention's eight and the MLP's three tensors of one layer, all held at once.
+
+    Raises:
+        ModelError: the model is absent or gated, or the device is not there.
+        OptionError: ``model`` has a ``layer`` that the model does not have.
+    """
+    where, config = local_device(device), read_config(model)
+    dtype, quantised = compute_dtype(model, where), wants_4bit(model, where)
+    with torch.device("meta"):
+        base = AutoModel.from_config(config, dtype=dtype, trust_remote_code=model.trust_remote_code)
+    backbone = Backbone(base.requires_grad_(False), None, where, model.model, None, quantised, "", dtype)
+    if isinstance(layer := getattr(model, "layer", None), int):
+        keep_layers(backbone, layer)
+    packed = {id(module.weight) for module in base.modules() if isinstance(module, nn.Linear)} if quantised else set()
+    text = config.get_text_config()
+    wide = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+    states = token_budget * (8 * text.hidden_size + 3 * wide) * dtype.itemsize
+    found = {"base_bytes": _base_bytes(backbone, packed), "activations_bytes": states}
+    return {"total_parameters": count_parameters(base).total, **found, "memory_bytes": sum(found.values())}
 
 
 class Plan(ModelOptions, LoraOptions, TrainingOptions):

@@ -33,7 +33,17 @@ def pool_max(hidden: Tensor, mask: Tensor) -> Tensor:
     return hidden.masked_fill(mask.unsqueeze(-1) == 0, -torch.inf).amax(dim=1)
 
 
-POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"last": pool_last, "mean": pool_mean, "max": pool_max}
+def pool_cls(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The hidden state of each document's first real token, an encoder's mark: [b, t, h], mask [b, t] -> [b, h]."""
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.argmax(dim=1)]
+
+
+POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "last": pool_last,
+    "mean": pool_mean,
+    "max": pool_max,
+    "cls": pool_cls,
+}
 
 
 class AttentionPooling(nn.Module):
