@@ -109,6 +109,64 @@ def test_it_learns_any_number_of_labels_and_reloads(
     assert again.raw == scores.raw
 
 
+@pytest.mark.parametrize("four_bit", [False, True])
+def test_it_learns_yes_or_no_to_every_label_and_reloads(tiny_llama: Path, tmp_path: Path, four_bit: bool) -> None:
+    ctx = context(tmp_path, multilabel=True, primary_metric=subset_accuracy)
+    options = config(tiny_llama, decode="per_label", load_in_4bit=four_bit, epochs=10, learning_rate=1e-2)
+    method = Instruction(options, ctx)
+    data = documents(200, multilabel=True)
+    method.fit(data[:160], data[160:180])
+    scores = method.predict(texts(data[180:]))
+    assert scores.logits is not None
+    assert subset_accuracy(Scores(predicted=scores.logits > 0), data[180:]) >= 0.9
+    assert np.abs(scores.logits).min() > 0.5, "sure of what is plain to see"
+    assert ctx.facts["decode"] == "per_label"
+    assert ctx.facts["label_scoring"].startswith("one pass")
+    method.save(tmp_path)
+    again = Instruction.load(tmp_path, options, context(tmp_path, multilabel=True)).predict(texts(data[180:]))
+    assert again.logits is not None
+    assert np.abs(again.logits - scores.logits).max() < 1e-4
+
+
+def test_yes_or_no_works_for_one_label_a_document_too(tiny_gemma3: Path, tmp_path: Path) -> None:
+    ctx = context(tmp_path, primary_metric=subset_accuracy)
+    method = Instruction(config(tiny_gemma3, decode="per_label", epochs=8, learning_rate=1e-2), ctx)
+    data = documents(160)
+    method.fit(data[:120], data[120:140])
+    scores = method.predict(texts(data[140:]))
+    assert subset_accuracy(scores, data[140:]) >= 0.9
+    assert scores.logits is not None
+    gold = np.array([[label in example.labels for label in range(3)] for example in data[140:]])
+    assert ((scores.logits > 0) == gold).mean() >= 0.9, "each label has its own yes or no"
+
+
+def test_many_questions_stay_within_the_token_budget(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evalsuite.llm import label_scoring
+
+    monkeypatch.setattr("evalsuite.llm.branches.BLOCK", 60)
+    labels = tuple(f"class {index}" for index in range(40))
+    prompts = load_prompts("numbers", task="toy", labels=labels, multilabel=True, descriptions={}, search=[])
+    options = config(tiny_llama, decode="per_label", token_budget=2400, max_length=512, epochs=1, evaluations=0)
+    method = Instruction(options, context(tmp_path, multilabel=True, labels=labels, prompts=prompts))
+    branches = method.answerer.branches
+    assert branches is not None
+    assert len(branches.blocks) > 2
+    seen: list[int] = []
+    packed = label_scoring.tree_inputs
+
+    def counted(backbone: Any, ids: torch.Tensor, real: torch.Tensor, tree: Any) -> Any:
+        inputs = packed(backbone, ids, real, tree)
+        seen.append(inputs["input_ids"].numel())
+        return inputs
+
+    monkeypatch.setattr("evalsuite.llm.branches.tree_inputs", counted)
+    method.fit([Example(str(index), "word " * index, (index,)) for index in range(16)], [])
+    method.predict(["word " * index for index in range(16)])
+    assert 1200 < max(seen) <= 2400
+
+
 def test_free_decoding_counts_what_is_no_answer(tiny_llama: Path, tmp_path: Path) -> None:
     ctx = context(tmp_path)
     method = Instruction(config(tiny_llama, decode="free", max_new_tokens=8), ctx)
@@ -201,8 +259,10 @@ def test_long_documents_are_cut_and_reported(tiny_llama: Path, tmp_path: Path) -
 
 def test_the_cards_run_without_evalsuite(tiny_llama: Path, tiny_qwen: Path, tmp_path: Path) -> None:
     kinds: list[tuple[Path, bool, dict[str, Any]]] = [
-        (tiny_llama, False, {}),
-        (tiny_llama, False, {"normalise": "token", "load_in_4bit": True}),
+        (tiny_llama, False, {"epochs": 1}),
+        (tiny_llama, False, {"epochs": 1, "normalise": "token", "load_in_4bit": True}),
+        (tiny_llama, True, {"epochs": 1, "decode": "per_label"}),
+        (tiny_qwen, False, {"epochs": 1, "decode": "per_label", "load_in_4bit": True}),
         (tiny_qwen, True, {}),
     ]
     expected = []
@@ -217,17 +277,22 @@ def test_the_cards_run_without_evalsuite(tiny_llama: Path, tiny_qwen: Path, tmp_
         assert "import evalsuite" not in method.card_snippet()
         expected.append(method.predict([SNIPPET_TEXT]))
     # One process for all: most of its time goes into importing transformers.
-    runner = "import os, runpy\nfor place in '012':\n    os.chdir(place); runpy.run_path('snippet.py'); os.chdir('..')"
+    runner = (
+        "import os, runpy\nfor place in '01234':\n    os.chdir(place); runpy.run_path('snippet.py'); os.chdir('..')"
+    )
     command = [sys.executable, "-I", "-c", runner]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     *scored, written = done.stdout.strip().splitlines()
-    for line, scores in zip(scored, expected, strict=False):
+    for place, (line, scores) in enumerate(zip(scored, expected, strict=False)):
         assert scores.logits is not None
-        name, _, rest = line.partition(" ")
-        printed = [float(part.partition(":")[2]) for part in rest.strip("{}").split(",")]
-        assert name == LABELS[int(scores.logits[0].argmax())]
-        assert np.abs(np.array(printed) - scores.logits[0]).max() < 1e-3
-    assert expected[2].predicted is not None
-    assert written == str([LABELS[label] for label in np.flatnonzero(expected[2].predicted[0])])
+        name, _, rest = line.rpartition(" {")
+        printed = [float(part.partition(":")[2]) for part in rest.strip("}").split(",")]
+        logits = torch.from_numpy(scores.logits[0])
+        wanted = [logits, logits, logits.sigmoid(), logits.softmax(-1)][place]
+        several = str([LABELS[label] for label in range(3) if logits[label] > 0])
+        assert name == (several if place == 2 else LABELS[int(logits.argmax())])
+        assert np.abs(np.array(printed) - wanted.numpy()).max() < 1e-3
+    assert expected[4].predicted is not None
+    assert written == str([LABELS[label] for label in np.flatnonzero(expected[4].predicted[0])])
     assert written == "['Sports', 'Business']"

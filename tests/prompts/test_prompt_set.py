@@ -14,6 +14,8 @@ from evalsuite.prompts import (
     ANSWER_SETTINGS,
     ANSWER_VARIABLES,
     PROMPT_VARIABLES,
+    QUESTION_SETTINGS,
+    QUESTION_VARIABLES,
     PromptSet,
     load_prompts,
     template_sets,
@@ -64,7 +66,38 @@ def test_every_documented_variable_is_there(tmp_path: Path) -> None:
     # Each is printed, so that a missing one would stop loading (undefined names are errors).
     prompt = " ".join(f"{{{{ {name} }}}}" for name in PROMPT_VARIABLES)
     answer = "{{ label }}" + "".join(f"{{% set _ = {name} %}}" for name in ANSWER_VARIABLES)
-    assert load("mine", search=[write(tmp_path, prompt=prompt, answer=answer)]).verbalizers[0] == "World"
+    question = "{{ label }}" + "".join(f"{{% set _ = {name} %}}" for name in QUESTION_VARIABLES)
+    made = load("mine", search=[write(tmp_path, prompt=prompt, answer=answer, question=question)])
+    assert (made.verbalizers[0], made.questions[0]) == ("World", "World")
+
+
+def test_a_set_without_a_question_asks_the_plain_one(tmp_path: Path) -> None:
+    prompts = load("mine", search=[write(tmp_path, prompt="{{ text }}", answer="{{ index }}")])
+    assert prompts.questions == load("plain").questions == ("World?", "Sports?", "Business?")
+
+
+def test_question_settings_come_from_the_template(tmp_path: Path) -> None:
+    source = "{% set boundary = '\n' %}{% set yes = ': true' %}{% set no = ': false' %}{{ label }}"
+    prompts = load("mine", search=[write(tmp_path, prompt="{{ text }}", answer="{{ label }}", question=source)])
+    assert (prompts.question_boundary, prompts.yes, prompts.no) == ("\n", ": true", ": false")
+    assert prompts.boundary == ANSWER_SETTINGS["boundary"], "the answer's own boundary stays"
+    plain = load()
+    assert {"boundary": plain.question_boundary, "yes": plain.yes, "no": plain.no} == QUESTION_SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ("Does it fit?", "asks the same about labels 'World' and 'Sports', 'Does it fit?'"),
+        ("{{ label if index else '' }}", "asks nothing about label 'World'"),
+        ("{% set no = ' y' %}{{ label }}", "sets yes to ' yes' and no to ' y': neither may be empty or begin"),
+        ("{% set yes = ' ' %}{{ label }}", "sets yes to ' ' and no to ' no': neither may be empty or begin"),
+    ],
+)
+def test_questions_that_cannot_be_told_apart(tmp_path: Path, question: str, message: str) -> None:
+    folder = write(tmp_path, prompt="{{ text }}", answer="{{ label }}", question=question)
+    with pytest.raises(TemplateError, match=re.escape(message)):
+        load("mine", search=[folder])
 
 
 def test_descriptions_fall_back_to_names() -> None:
@@ -125,11 +158,13 @@ def test_a_set_may_extend_a_built_in_one_even_of_its_own_name(tmp_path: Path) ->
 
 def test_copying_a_set_keeps_its_hash_and_changing_it_does_not(tmp_path: Path) -> None:
     built_in = files("evalsuite.templates").joinpath("plain")
-    sources = {name: built_in.joinpath(f"{name}.j2").read_text() for name in ("prompt", "answer")}
+    sources = {name: built_in.joinpath(f"{name}.j2").read_text() for name in ("prompt", "answer", "question")}
     folder = write(tmp_path, **sources)
     assert load("mine", search=[folder]).hash == load("plain").hash
-    (folder / "mine" / "answer.j2").write_text("{{ label }}.")
-    assert load("mine", search=[folder]).hash != load("plain").hash
+    for name in sources:
+        (folder / "mine" / f"{name}.j2").write_text(sources[name] + ".")
+        assert load("mine", search=[folder]).hash != load("plain").hash
+        (folder / "mine" / f"{name}.j2").write_text(sources[name])
 
 
 def test_template_sets_says_where_each_comes_from(tmp_path: Path) -> None:

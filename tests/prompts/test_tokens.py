@@ -200,3 +200,34 @@ def test_the_prompt_set_s_own_examples_are_in_every_prompt() -> None:
     assert "Text: shown < /s>\nCategories: Sports\n\nText: x\n" in tokenizer.decode(ids)
     assert encoder.prompt_text("x") in tokenizer.decode(ids)
     assert "shown" not in encoder.prompt_text("x", [])
+
+
+@TOKENIZERS
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_question_and_its_answers_continue_the_prompt(make: Any, chat: bool) -> None:
+    tokenizer = make(chat_template=CHAT)
+    encoder = PromptEncoder(tokenizer, prompt_set(chat=chat))
+    prompt, _ = encoder.prompt_ids("x", max_length=500)
+    for label, name in enumerate(("World", "Sports", "Sport")):
+        for answer, written in zip(encoder.yes_no_ids, ("yes", "no"), strict=True):
+            text = tokenizer.decode([*prompt, *encoder.question_ids[label], *answer])
+            # The assistant's turn begins with the question: its header ends with a line break.
+            assert text.endswith(f"assistant\n{name}? {written}" if chat else f"Categories: {name}? {written}")
+
+
+def test_yes_and_no_that_begin_alike_in_tokens_are_refused() -> None:
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel({"<unk>": 0, "</s>": 1}, unk_token="<unk>")),
+        unk_token="<unk>",
+        eos_token="</s>",
+    )
+    with pytest.raises(TemplateError, match=r"' yes' becomes tokens .* one of which begins with the other"):
+        _ = PromptEncoder(tokenizer, prompt_set()).yes_no_ids
+
+
+def test_questions_that_become_the_same_tokens_are_refused() -> None:
+    model = Tokenizer(models.WordLevel({"<unk>": 0, "</s>": 1, "?": 2}, unk_token="<unk>"))
+    model.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, unk_token="<unk>", eos_token="</s>")
+    with pytest.raises(TemplateError, match="question 'World\\?' and 'Sports\\?' of template 'listed'"):
+        _ = PromptEncoder(tokenizer, prompt_set()).question_ids
