@@ -192,13 +192,12 @@ def _skeleton(options: ModelOptions, kind: str, labels: int | None, whole: bool)
 
 def _base_bytes(backbone: Backbone, packed: set[int]) -> int:
     """Bytes of the frozen weights: ``packed`` ones (their ids) in NF4, everything else in the base's precision."""
-    return round(
-        sum(
-            parameter.numel() * (NF4_BYTES if id(parameter) in packed else backbone.dtype.itemsize)
-            for name, parameter in backbone.model.named_parameters()
-            if not parameter.requires_grad and ".original_module." not in name
-        )
+    size: float = sum(
+        parameter.numel() * (NF4_BYTES if id(parameter) in packed else backbone.dtype.itemsize)
+        for name, parameter in backbone.model.named_parameters()
+        if not parameter.requires_grad and ".original_module." not in name
     )
+    return round(size)
 
 
 def _kept_bytes(backbone: Backbone, tokens: int) -> int:
