@@ -104,6 +104,9 @@ def fit(prepared: Prepared, context: RunContext, validation: ValidationParts, ac
     method = prepared.method.build(prepared.options, context)
     with accounting.phase("train", documents=len(prepared.splits.train)):
         method.fit(prepared.splits.train, validation.stopping)
+    # A training that went on from a checkpoint reports its seconds from the beginning.
+    spent = accounting.phases["train"]
+    spent.seconds = max(spent.seconds, float(context.facts.get("train_seconds") or 0))
     return method
 
 

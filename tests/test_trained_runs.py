@@ -34,12 +34,17 @@ def holding(folder: Path, words: bytes) -> list[str]:
 
 
 class SignalAfterAStep:
-    """Progress that asks the process to stop, as a cluster does, once training has made a step."""
+    """Progress that asks the process to stop, as a cluster does, once the ``nth`` training has made a step."""
+
+    def __init__(self, nth: int = 1) -> None:
+        self.nth, self.trainings = nth, 0
 
     @contextmanager
     def bar(self, title: str, total: int, unit: str = "docs") -> Iterator[Callable[[int], None]]:
+        self.trainings += title == "training"
+
         def advance(finished: int) -> None:
-            if title == "training" and finished:
+            if title == "training" and finished and self.trainings == self.nth:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         yield advance
@@ -61,6 +66,25 @@ def test_a_run_stopped_by_a_signal_is_no_run_and_the_same_command_completes_it(
     assert resumed.results["facts"]["loss_curve"] == whole.results["facts"]["loss_curve"]
     assert resumed.metrics == whole.metrics
     assert not list(resumed.directory.rglob("checkpoints"))
+
+
+def test_a_run_stopped_in_its_second_attempt_trains_on_there_with_its_own_checkpoint(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A random head that hardly moves: every attempt collapses."""
+    monkeypatch.setattr(runner, "check_reload", lambda *arguments: {"passed": True})
+    options = {"learning_rate": 1e-9, "head_init": "random", "seed": 1, "retries": 1}
+    with pytest.raises(Interrupted, match="stopped after step 1 of 4"):
+        run(tmp_path / "stopped", tiny_llama, "words", "embedding", progress=SignalAfterAStep(2), **options)
+    resumed = run(tmp_path / "stopped", tiny_llama, "words", "embedding", **options)
+    whole = run(tmp_path / "whole", tiny_llama, "words", "embedding", **options)
+    first, second = ([entry["f1_macro"] for entry in result.results["attempts"]] for result in (resumed, whole))
+    assert len(first) == 2
+    assert first == second
+    assert resumed.results["facts"]["loss_curve"] == whole.results["facts"]["loss_curve"]
+    assert resumed.metrics == whole.metrics
+    assert resumed.results["cost"]["train"]["seconds"] >= resumed.results["facts"]["train_seconds"]
+    assert resumed.results["cost"]["train"]["tokens"] == whole.results["cost"]["train"]["tokens"]
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
