@@ -43,10 +43,14 @@ def margins(scores: Scores, multilabel: bool) -> npt.NDArray[np.float64] | None:
 
 
 def choose_documents(texts: Sequence[str], scores: Scores, multilabel: bool) -> list[int]:
-    """At most 64 documents: the half with the smallest margins, the other half by a hash of the text."""
-    by_hash = sorted(range(len(texts)), key=lambda row: text_hash(texts[row]))
+    """At most 64 documents: the half with the smallest margins, the other half by a hash of the text.
+
+    A document that got no answer has nothing to repeat, and asking a hosted model again would cost.
+    """
+    answered = [row for row, status in enumerate(scores.status) if status != "failed"]
+    by_hash = sorted(answered, key=lambda row: text_hash(texts[row]))
     gaps = margins(scores, multilabel)
-    closest = [] if gaps is None else [int(row) for row in np.argsort(gaps, kind="stable")[: DOCUMENTS // 2]]
+    closest = [] if gaps is None else sorted(answered, key=lambda row: gaps[row])[: DOCUMENTS // 2]
     return list(dict.fromkeys([*closest, *by_hash]))[:DOCUMENTS]
 
 

@@ -138,6 +138,7 @@ def _cost(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
     return {
         **outcome.accounting.to_json(),
         "peak_memory_bytes": {"cpu": peak_memory(), "gpu": facts.pop("train_peak_gpu_bytes", None)},
+        "usd": facts.pop("usd", None),
     }
 
 

@@ -135,3 +135,12 @@ def test_the_documents_are_the_closest_calls_and_a_fixed_draw() -> None:
     assert len(without) == DOCUMENTS
     assert set(chosen[DOCUMENTS // 2 :]) <= set(without)
     assert choose_documents(texts[:3], Scores(logits=np.zeros((3, 2), np.float32)), False) == [0, 1, 2]
+
+
+def test_documents_without_an_answer_are_not_asked_for_again() -> None:
+    states = ["ok", "failed", "invalid", "failed"]
+    texts = ["a", "b", "c", "d"]
+    written = Scores(predicted=np.zeros((4, 2), bool), status=states)
+    assert sorted(choose_documents(texts, written, False)) == [0, 2]
+    scored = Scores(logits=np.zeros((4, 2), np.float32), status=states)
+    assert sorted(choose_documents(texts, scored, False)) == [0, 2]

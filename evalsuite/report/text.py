@@ -70,6 +70,8 @@ def cost_rows(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if gpu := cost["peak_memory_bytes"]["gpu"]:
         rows.append(("peak GPU memory", _bytes(gpu)))
+    if (usd := cost.get("usd")) is not None:
+        rows.append(("spent on requests", f"{usd:,.4f} USD"))
     if (share := results["facts"].get("truncated_share")) is not None:
         rows.append(("documents cut to fit", f"{share:.1%} ({results['facts'].get('truncation_side', 'right')} end)"))
     return rows
