@@ -163,7 +163,8 @@ def packed(backbone: Backbone, ids: Tensor, real: Tensor, block: Block) -> Tenso
     logits, _ = last_logits(backbone.model, ids.shape[1] - 1 + sources, **inputs)
     logits = logits.float()
     edges = logits[:, at, targets] - torch.logsumexp(logits, dim=2)[:, at]
-    return edges @ signs.T
+    with torch.autocast(ids.device.type, enabled=False):  # sums of log-probabilities stay in float32
+        return edges @ signs.T
 
 
 def plain(backbone: Backbone, ids: Tensor, real: Tensor, block: Block) -> Tensor:

@@ -147,12 +147,15 @@ def test_a_branch_does_not_see_the_others(request: pytest.FixtureRequest) -> Non
         assert np.abs(alone[:, 0] - whole[:, label]).max() < 1e-5
 
 
-@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
-@pytest.mark.parametrize("limit", [512, 6], ids=["one block", "blocks"])
+@pytest.mark.parametrize(
+    ("limit", "recompute", "four_bit"),
+    [(512, False, False), (512, True, False), (6, False, False), (6, True, False), (6, True, True)],
+    ids=["one block", "one block recomputed", "blocks", "blocks recomputed", "blocks recomputed in 4-bit"],
+)
 def test_losses_and_gradients_are_those_of_one_label_at_a_time(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, limit: int, recompute: bool
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, limit: int, recompute: bool, four_bit: bool
 ) -> None:
-    backbone = adapted(request)
+    backbone = adapted(request, load_in_4bit=four_bit)
     monkeypatch.setattr(branches, "BLOCK", limit)
     scorer = asked(backbone)
     assert (len(scorer.blocks) > 2) == (limit == 6)
@@ -209,6 +212,21 @@ def test_blocks_are_recomputed_with_the_same_dropout(
     kept_loss, kept = trained()
     assert loss == kept_loss
     assert_alike(found, kept)
+
+
+def test_log_odds_stay_in_float32_under_autocast(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = load(request, "tiny_llama")
+    scorer, batch = asked(backbone), branch_batch(items_of(2), 0)
+    made: list[Any] = []
+    last_logits = branches.last_logits
+    monkeypatch.setattr(branches, "last_logits", lambda *a, **k: made.append(last_logits(*a, **k)) or made[0])
+    with torch.no_grad():
+        exact = scorer.log_odds(batch["input_ids"], batch["attention_mask"])
+        with torch.autocast("cpu", torch.bfloat16):
+            found = scorer.log_odds(batch["input_ids"], batch["attention_mask"])
+    assert torch.equal(found, exact)
 
 
 def test_many_labels_keep_memory_bounded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
