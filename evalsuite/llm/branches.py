@@ -86,10 +86,11 @@ def make_block(questions: Batch, yes: Sequence[int], no: Sequence[int]) -> Block
 
 
 class LabelBranches:
-    """Asks the same k questions (token ids) about any number of prompts; ``yes`` and ``no`` answer each of them.
+    """Asks the same k questions (token ids) about any number of prompts.
 
-    max_length: the longest prompt to expect, in tokens. token_budget: padded tokens of one batch. ``way`` and
-    ``reason`` say how labels are asked; ``tokens`` is what the largest block adds to a prompt.
+    answers: the tokens of yes and of no, neither of which begins with the other's. max_length: the longest prompt to
+    expect, in tokens. token_budget: padded tokens of one batch. ``way`` and ``reason`` say how labels are asked;
+    ``tokens`` is what the largest block adds to a prompt.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class LabelBranches:
     ) -> None:
         self.backbone, self.token_budget = backbone, token_budget
         yes, no = answers
+        self.labels = len(questions)
         self.vocabulary = base_of(backbone.model).config.get_text_config().vocab_size
         self.way, self.reason = _choose(backbone, questions, yes, no, max_length)
         limit = min(BLOCK, token_budget // 2, LOGITS // self.vocabulary) if self.way == "one pass" else 1
@@ -112,20 +114,14 @@ class LabelBranches:
 
     def score(self, prompts: Batch, done: Callable[[int], None] = lambda count: None) -> Floats:
         """Log-odds in nats of every label after every prompt (token ids): float32 [n, k]."""
-        columns = []
-        for block in self.blocks:
 
-            def batch(indices: list[int], block: Block = block) -> list[Floats]:
-                padded = left_padded(self.backbone, [prompts[index] for index in indices])
-                return list(WAYS[self.way](self.backbone, *padded, block).cpu().numpy())
+        def batch(indices: list[int]) -> list[Floats]:
+            padded = left_padded(self.backbone, [prompts[index] for index in indices])
+            return list(self.log_odds(*padded).cpu().numpy())
 
-            last = block is self.blocks[-1]
-            with evaluation(self.backbone.model):
-                rows = map_batches(
-                    batch, self._costs(prompts, block), self.token_budget, done if last else lambda count: None
-                )
-            columns.append(np.array(rows, dtype=np.float32).reshape(len(prompts), len(block.questions)))
-        return np.concatenate(columns, axis=1)
+        with evaluation(self.backbone.model):
+            rows = map_batches(batch, self._costs(prompts), self.token_budget, done)
+        return np.array(rows, dtype=np.float32).reshape(len(prompts), self.labels)
 
     def losses(self, batch: dict[str, Tensor]) -> Tensor:
         """Binary cross-entropy of each document (``branch_batch``), the mean over its labels: float32 [b], in nats."""
@@ -138,15 +134,16 @@ class LabelBranches:
         With several blocks, each is computed again in the backward pass: one block's activations live at a time.
         """
         ask = WAYS[self.way]
-        if len(self.blocks) == 1:
-            return ask(self.backbone, ids, real, self.blocks[0])
-        asked = [checkpoint(ask, self.backbone, ids, real, block, use_reentrant=False) for block in self.blocks]
+        if len(self.blocks) == 1 or not torch.is_grad_enabled():
+            asked = [ask(self.backbone, ids, real, block) for block in self.blocks]
+        else:
+            asked = [checkpoint(ask, self.backbone, ids, real, block, use_reentrant=False) for block in self.blocks]
         return torch.cat(asked, dim=1)
 
-    def _costs(self, prompts: Batch, block: Block) -> list[int]:
-        """Tokens a prompt stands for in a batch: its own and the block's, more where logits are what fills memory."""
-        logits = len(block.sources) * self.vocabulary
-        return [max(len(ids) + len(block.tree.tokens), self.token_budget * logits // LOGITS) for ids in prompts]
+    def _costs(self, prompts: Batch) -> list[int]:
+        """Tokens a prompt stands for in a batch: its own and a block's, more where logits are what fills memory."""
+        logits = max(len(block.sources) for block in self.blocks) * self.vocabulary
+        return [max(len(ids) + self.tokens, self.token_budget * logits // LOGITS) for ids in prompts]
 
 
 def branch_batch(items: Sequence[tuple[Sequence[int], Any]], pad_id: int) -> dict[str, Tensor]:

@@ -87,7 +87,10 @@ class AnswerOptions(Options):
     """How an answer is had from a model that writes text."""
 
     decode: Literal["auto", "score", "per_label", "constrained", "free"] = option(
-        "auto", "how an answer is had; auto: score for one label a document, constrained otherwise", source=HOUSE
+        "auto",
+        "how an answer is had: each label scored, asked for yes or no, or text written within the labels or freely; "
+        "auto: score for one label a document, constrained otherwise",
+        source=HOUSE,
     )
     normalise: Literal["none", "token", "byte"] = option(
         "none", "decode=score: what a label's log-likelihood is divided by, its tokens or its bytes", source=HOUSE
