@@ -44,6 +44,7 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 TRAINED_BYTES = 16
 # Short rows: attention kernels keep nothing that grows with the square of the length, the plain form would
 PROBE_LENGTH = 64
+ADAPTED = (".lora_", ".modules_to_save.")  # what peft calls the parts of an adapter
 # What a model that writes text is taken to write: only its answers' positions get logits
 ANSWER_TOKENS = 16
 # At its peak, the cross-entropy of one position holds three float32 numbers an entry of the vocabulary: the
@@ -87,7 +88,8 @@ class Estimate:
 def count_parameters(model: nn.Module) -> Parameters:
     """Count weights as the architecture has them: a 4-bit tensor stores two a byte and reports half.
 
-    peft keeps the untrained original of every saved module; it is not counted.
+    peft keeps the untrained original of every saved module; it is not counted. An adapter counts as trainable also where
+    it was loaded to predict.
     """
     trainable = total = 0
     for name, parameter in model.named_parameters():
@@ -95,7 +97,7 @@ def count_parameters(model: nn.Module) -> Parameters:
             continue
         size = parameter.numel() * (2 * parameter.element_size() if is_4bit(parameter) else 1)
         total += size
-        trainable += size if parameter.requires_grad else 0
+        trainable += size if parameter.requires_grad or any(mark in name for mark in ADAPTED) else 0
     return Parameters(trainable, total)
 
 
