@@ -80,6 +80,7 @@ class Frozen:
         from evalsuite.llm.probe import fit_probe
         from evalsuite.llm.source import model_identity
 
+        started = time.monotonic()
         embedder = self._load_base()
         if self.config.pooling == "auto":
             self._read_sentence_files()
@@ -105,6 +106,8 @@ class Frozen:
         self.weight, self.bias = probe.weight, probe.bias
         self.ctx.facts.update(
             probe.facts(),
+            train_seconds=time.monotonic() - started + embedded.cached_seconds,
+            train_tokens=embedded.tokens,
             train_truncated_share=embedded.truncated,
             train_cached=embedded.cached,
             train_cached_seconds=embedded.cached_seconds,

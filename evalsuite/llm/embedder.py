@@ -28,7 +28,7 @@ TEXTS_A_FILE = 4096  # what is lost where a run is killed, and held in memory be
 class Embedded:
     """Embeddings of n texts: layer -> float32 [n, h], the tokens read, and the share of texts that was cut.
 
-    ``cached`` texts came from the cache; ``cached_seconds`` is how long it had taken to embed them.
+    ``cached`` texts had been embedded by an earlier process; ``cached_seconds`` is how long that took then.
     """
 
     vectors: Mapping[int, Floats]
@@ -59,6 +59,7 @@ class Embedder:
         self.pooling, self.normalize = "mean" if self.encoder or bidirectional else "last", False
         self.identity = ""  # of the weights; unset: nothing is kept
         self._caches: dict[int, EmbeddingCache] = {}
+        self._read: set[str] = set()  # texts that were embedded here: their time is already counted
 
     @property
     def depth(self) -> int:
@@ -77,20 +78,35 @@ class Embedder:
         for layer, found in known.items():
             for place, record in found.items():
                 records[layer][place] = record
-        count(len(texts) - len(missing))  # copies among the texts are counted here too
+        count(len(texts) - len(missing))  # copies among the texts too
         for start in range(0, len(missing), TEXTS_A_FILE):
             places = missing[start : start + TEXTS_A_FILE]
             for layer, fresh in self._compute([distinct[place] for place in places], wanted, count).items():
                 records[layer][places] = fresh
                 if self.identity:
                     self._cache(layer).add(fresh)
-        return _gather(texts, distinct, records, set(missing), self._finish)
+        self._read.update(distinct[place] for place in missing)
+        return self._gather(texts, distinct, records)
 
     def compute(self, texts: Sequence[str], layers: Sequence[int] = ()) -> Mapping[int, Floats]:
         """As ``embed``, without the cache: what is timed."""
         return {
             layer: records["vector"] for layer, records in self._compute(list(texts), layers or [self.depth]).items()
         }
+
+    def _gather(self, texts: Sequence[str], distinct: Sequence[str], records: Mapping[int, Records]) -> Embedded:
+        """One row a text of the distinct ones' records."""
+        place = {text: at for at, text in enumerate(distinct)}
+        rows = np.array([place[text] for text in texts], dtype=np.intp)
+        first = next(iter(records.values()))
+        earlier = [at for at, text in enumerate(distinct) if text not in self._read]
+        return Embedded(
+            vectors={layer: self._finish(found["vector"][rows]) for layer, found in records.items()},
+            tokens=int(first["tokens"][rows].sum()),
+            truncated=float(first["cut"][rows].mean()) if len(rows) else 0.0,
+            cached=sum(text not in self._read for text in texts),
+            cached_seconds=float(sum(found["seconds"][earlier].sum(dtype=np.float64) for found in records.values())),
+        )
 
     def _finish(self, vectors: Floats) -> Floats:
         if not self.normalize:
@@ -142,24 +158,3 @@ class Embedder:
             }
             self._caches[layer] = EmbeddingCache(self.ctx.cache / "embeddings", described, self.width)
         return self._caches[layer]
-
-
-def _gather(
-    texts: Sequence[str],
-    distinct: Sequence[str],
-    records: Mapping[int, Records],
-    missing: set[int],
-    finish: Callable[[Floats], Floats],
-) -> Embedded:
-    """One row a text of what was found of the distinct ones; ``missing`` (places among those) had to be computed."""
-    place = {text: at for at, text in enumerate(distinct)}
-    rows = np.array([place[text] for text in texts], dtype=np.intp)
-    read = next(iter(records.values()))
-    known = [at for at in range(len(distinct)) if at not in missing]
-    return Embedded(
-        vectors={layer: finish(found["vector"][rows]) for layer, found in records.items()},
-        tokens=int(read["tokens"][rows].sum()),
-        truncated=float(read["cut"][rows].mean()) if len(rows) else 0.0,
-        cached=sum(row not in missing for row in rows.tolist()),
-        cached_seconds=float(sum(found["seconds"][known].sum(dtype=np.float64) for found in records.values())),
-    )

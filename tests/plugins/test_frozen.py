@@ -14,6 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from training_setup import LABELS, context, documents
 
+import evalsuite
+from evalsuite import runner
 from evalsuite.contracts import Example, RunContext, Scores
 from evalsuite.errors import ModelError, OptionError
 from evalsuite.llm import embedder as embedder_module
@@ -111,7 +113,28 @@ def test_what_was_read_is_not_read_again(tiny_llama: Path, tmp_path: Path, forwa
     # a rate made of nothing read would flatter: what was read then counts as long as it took then
     assert 0 < second.facts["predict_cached_seconds"] < first.facts["predict_seconds"]
     assert second.facts["predict_seconds"] > second.facts["predict_cached_seconds"]
+    assert second.facts["train_seconds"] > second.facts["train_cached_seconds"] > 0
     np.testing.assert_allclose(one, two, atol=1)
+
+
+@pytest.mark.usefixtures("few_resamples")
+def test_a_run_is_not_made_faster_by_what_another_kept(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "check_reload", lambda *arguments: {"passed": True})
+    monkeypatch.setenv("EVALSUITE_CACHE", str(tmp_path / "cache"))
+    first, second = (
+        evalsuite.run(
+            "ag_news", "frozen", model=str(tiny_llama), seed=seed, limit=20, train_limit=40, output_path=tmp_path
+        )
+        for seed in (0, 1)
+    )
+    assert (first.results["facts"]["predict_cached"], second.results["facts"]["predict_cached"]) == (0, 20)
+    for phase in ("train", "predict"):
+        kept = second.results["facts"][f"{phase}_cached_seconds"]
+        assert second.results["cost"][phase]["seconds"] > kept > 0
+        assert first.results["cost"][phase]["seconds"] > kept
+        assert second.results["cost"][phase]["tokens"] == first.results["cost"][phase]["tokens"] > 0
 
 
 @pytest.mark.parametrize(
@@ -165,6 +188,7 @@ def test_layer_auto_drops_what_lies_above(tiny_bert: Path, tmp_path: Path, multi
     assert ctx.facts["layer"] == next(layer for layer, score in scores if score == best)
     assert len(method._ready().backbone.model.encoder.layer) == ctx.facts["layer"]
     assert ctx.facts["speed_gain"] > 0
+    assert ctx.facts["train_cached"] == ctx.facts["train_cached_seconds"] == 0  # what this run kept, this run timed
     before = method.predict(TEXTS).logits
     method.save(tmp_path)
     after = Frozen.load(tmp_path, method.config, context(tmp_path, multilabel)).predict(TEXTS).logits
