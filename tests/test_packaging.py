@@ -82,6 +82,7 @@ def test_the_wheel_holds_templates_presets_the_bundled_model_and_types(wheel: Pa
     sources = {
         "templates": "evalsuite/templates",
         "evalsuite/presets": "evalsuite/presets",
+        "evalsuite/sweeps": "evalsuite/sweeps",
         "evalsuite/bundled/lm": "evalsuite/bundled/lm",
         "tasks": "evalsuite/tasks",
         "plugins": "evalsuite/plugins",

@@ -174,7 +174,7 @@ def columns_of(reach: float | None = None) -> dict[str, Column]:
         ),
         "kept": Column("primary metric over the teacher's", _mean("references.teacher.primary"), metric),
         "speedup": Column("documents a second over the teacher's", _median("references.teacher.speed"), amount),
-        "layer": Column("layers that the runs chose", _distinct("facts.layer"), ", ".join),
+        "layer_used": Column("layers that the runs chose", _distinct("facts.layer"), ", ".join),
         "speed_gain": Column("speed gained by dropping layers", _median("facts.speed_gain"), amount),
         "truncated": Column(
             "mean share of test documents cut to fit", _mean("facts.truncated_share"), lambda v: f"{v:.1%}"

@@ -79,7 +79,8 @@ def read_runs(places: Iterable[str | Path]) -> list[RunResult]:
 
 def fields_of(results: Mapping[str, Any]) -> dict[str, Any]:
     """Every option of a run that can change its result: run fields, ``template``, the method's and the decision's
-    options by their names, the task's as ``task.NAME``. Unset ones are left out."""
+    options by their names, what the method adds to the run's identity, the task's options as ``task.NAME``. Unset ones
+    are left out."""
     identity, options = results["identity"], results["options"]
     prompt = results["prompt"] or {}
     fields = {
@@ -87,6 +88,7 @@ def fields_of(results: Mapping[str, Any]) -> dict[str, Any]:
         "template": prompt.get("template"),
         **{name: options["method"].get(name) for name in ("model", *identity["method_options"])},
         **identity["decision_options"],
+        **identity.get("more", {}),
         **{f"task.{name}": value for name, value in options["task"].items()},
     }
     return {name: value for name, value in fields.items() if value is not None}

@@ -86,7 +86,7 @@ def _main(groups: Sequence[Group], rows: Sequence[str], names: Sequence[str], re
         cells = {name: column.compute(group) for name, column in columns.items()}
         shown = [ABSENT if cells[name] is None else column.show(cells[name]) for name, column in columns.items()]
         texts.append([*map(_head, heads.values()), *shown])
-        values.append({**heads, **cells, "runs": [str(run.directory) for run in group.runs]})
+        values.append({"row": heads, **cells, "runs": [str(run.directory) for run in group.runs]})
     return Grid([*rows, *columns], len(rows), texts, values)
 
 
@@ -109,9 +109,7 @@ def _spread(groups: Sequence[Group], rows: Sequence[str], over: str) -> Grid:
         ends = {"worst": (low, worst.fields.get(over)), "best": (high, best.fields.get(over))}
         shown = [f"{metric(score)} ({_head(name)})" for score, name in ends.values()]
         texts.append([*map(_head, heads), str(len(scored)), metric(mean), *shown])
-        values.append(
-            dict(zip([*rest, "values", "mean", *ends], [*heads, len(scored), mean, *ends.values()], strict=True))
-        )
+        values.append({"row": dict(zip(rest, heads, strict=True)), "values": len(scored), "mean": mean, **ends})
     return Grid([*rest, f"values of {over}", "mean", "worst", "best"], len(rest), texts, values)
 
 
@@ -138,7 +136,9 @@ def _origin(groups: Sequence[Group]) -> str:
             for entry in results
         }
     )
-    return f"{len(results)} runs of evalsuite {', '.join(versions)}, {when}, on {', '.join(tested)}"
+    incomplete = sum(bool(entry.get("incomplete")) for entry in results)
+    lacking = f" ({incomplete} incomplete: documents without an answer)" if incomplete else ""
+    return f"{len(results)} runs{lacking} of evalsuite {', '.join(versions)}, {when}, on {', '.join(tested)}"
 
 
 def markdown(table: Table, command: str, about: str = "") -> str:

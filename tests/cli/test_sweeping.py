@@ -206,7 +206,7 @@ def test_the_table_of_a_sweep(cli: Callable[..., Any], swept: tuple[Path, Path])
     assert lines[2] == "What it is."
     assert lines[4] == "| method | seeds | accuracy | sd |"
     rows = json.loads(cli("table", *find_runs(runs), "--json").out)["rows"]
-    assert {row["method"]: len(row["runs"]) for row in rows} == {"tfidf": 1, "majority": 2}
+    assert {row["row"]["method"]: len(row["runs"]) for row in rows} == {"tfidf": 1, "majority": 2}
     assert json.loads(cli("table", runs, "--json").out)["rows"] == rows
 
 

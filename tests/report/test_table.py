@@ -117,6 +117,15 @@ def test_rows_that_would_look_alike_are_told_apart(tmp_path: Path) -> None:
     assert column(table, "rank") == ["4", "32"]
 
 
+def test_what_a_method_adds_to_a_runs_identity_tells_rows_apart(tmp_path: Path) -> None:
+    """Two students of two teachers share all options: where the teacher lies is none that counts."""
+    runs = [run(tmp_path, 0), run(tmp_path, 0)]
+    for entry, teacher in zip(runs, ("first", "second"), strict=True):
+        entry.results["identity"]["more"] = {"teacher": teacher}
+    table = make_table(runs)
+    assert (table.superseded, column(table, "teacher")) == (0, ["first", "second"])
+
+
 def test_rows_stand_in_the_order_of_the_sweep(tmp_path: Path) -> None:
     runs = [run(tmp_path, 0, pooling=pooling) for pooling in ("attention", "last", "max", "mean")]
     table = make_table(runs, Settings(order={"pooling": ["mean", "max", "attention"]}))
@@ -224,7 +233,7 @@ def test_what_runs_say_of_collapse_calibration_teacher_and_layer(tmp_path: Path)
             "facts": {"layer": 3 + seed, "speed_gain": 1.5, "truncated_share": 0.25, "steps": 10 * (seed + 1)},
         }
 
-    names = ["collapsed", "ece_before", "ece_after", "brier_after", "kept", "speedup", "layer", "speed_gain"]
+    names = ["collapsed", "ece_before", "ece_after", "brier_after", "kept", "speedup", "layer_used", "speed_gain"]
     names += ["truncated", "memory", "facts.steps", "references.teacher.f1_macro", "facts.nothing"]
     table = make_table([run(tmp_path, seed, **parts(seed)) for seed in range(2)], Settings(columns=names))
     shown = dict(zip(table.main.columns, table.main.rows[0], strict=True))
@@ -234,7 +243,7 @@ def test_what_runs_say_of_collapse_calibration_teacher_and_layer(tmp_path: Path)
 
 
 def test_a_column_where_no_run_has_it_is_a_dash(tmp_path: Path) -> None:
-    names = ["sd", "ece", "ece_before", "collapsed", "kept", "layer", "truncated"]
+    names = ["sd", "ece", "ece_before", "collapsed", "kept", "layer_used", "truncated"]
     table = make_table([run(tmp_path)], Settings(columns=names))
     assert [column(table, name) for name in names] == [["-"]] * len(names)
 
@@ -280,6 +289,12 @@ def test_markdown_says_what_it_comes_from_and_stays_the_same(tmp_path: Path) -> 
     assert lines[4:6] == ["| name | seeds | f1_macro |", "| --- | ---: | ---: |"]
     assert [line.split(" | ")[0] for line in lines[6:]] == ["| &lt;b>", "| a\\|b"]
     assert text == markdown(make_table(runs[::-1], settings), "evalsuite table x --markdown", "What it is.")
+
+
+def test_runs_without_all_answers_are_told(tmp_path: Path) -> None:
+    runs = [run(tmp_path, seed) for seed in range(2)]
+    runs[1].results["incomplete"] = True  # type: ignore[index]
+    assert make_table(runs).origin.startswith("2 runs (1 incomplete: documents without an answer) of evalsuite 0.1.0")
 
 
 def test_the_values_behind_the_text_are_plain_data(tmp_path: Path) -> None:
