@@ -38,6 +38,7 @@ BUILT_IN = (
     "evalsuite.plugins.instruction",
     "evalsuite.plugins.frozen",
     "evalsuite.plugins.bert",
+    "evalsuite.plugins.distill",
     "evalsuite.plugins.zero_shot",
 )
 

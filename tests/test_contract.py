@@ -17,24 +17,27 @@ from evalsuite.opening import Request, TaskFacts, make_context
 from evalsuite.preparation import limited, load_splits
 from evalsuite.progress import Silent
 from evalsuite.registry import build_registry
+from evalsuite.runner import run
 
 REGISTRY = build_registry()
 # `table` has no sample of its own; `clv` reads one through the same reader.
 TASKS = sorted(set(REGISTRY.tasks) - {"table"})
-ENCODERS = {"bert"}
+ENCODERS = {"bert", "distill"}
+FEW = {"train_limit": 24, "limit": 12}
 SMALL = {"epochs": 1, "max_length": 192, "evaluations": 1}
+
+
+Given = Callable[[str, str], dict[str, str]]  # (task, method) -> flags
 
 
 class Case:
     """One method on a few documents of one task."""
 
-    def __init__(self, task: str, method: str, model: Path, workdir: Path) -> None:
+    def __init__(self, task: str, method: str, given: Given, workdir: Path) -> None:
         spec_of = REGISTRY.method(method)
         known = set(spec_of.config.model_fields)
-        flags: dict[str, Any] = {"task": task, "method": method, "train_limit": 24, "limit": 12}
+        flags: dict[str, Any] = {"task": task, "method": method, **FEW, **given(task, method)}
         flags |= {name: value for name, value in SMALL.items() if name in known}
-        if "model" in spec_of.needs:
-            flags["model"] = str(model)
         self.spec, found, self.method = resolve(REGISTRY, flags)
         whole = limited(load_splits(found, self.spec), self.spec)
         self.splits: Splits = replace(whole, validation=whole.validation[:8])
@@ -54,13 +57,20 @@ class Case:
         return built
 
 
-Model = Callable[[str], Path]
+@pytest.fixture(scope="session")
+def given(tiny_llama: Path, tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Given:
+    """What a method on a task cannot do without: a model, an encoder where only that will do, and a teacher's run."""
+    finished = tmp_path_factory.mktemp("finished")
 
+    def flags(task: str, method: str) -> dict[str, str]:
+        spec, found = REGISTRY.method(method), {}
+        if "model" in spec.needs:
+            found["model"] = str(tiny_bert if method in ENCODERS else tiny_llama)
+        if "teacher" in spec.config.model_fields:
+            found["teacher"] = str(run(task, "majority", output_path=finished, **FEW).directory)
+        return found
 
-@pytest.fixture
-def model_of(tiny_llama: Path, tiny_bert: Path) -> Model:
-    """The model for a method: an encoder where only an encoder will do."""
-    return lambda method: tiny_bert if method in ENCODERS else tiny_llama
+    return flags
 
 
 def decided(scores: Scores, multilabel: bool) -> np.ndarray[Any, Any]:
@@ -69,8 +79,8 @@ def decided(scores: Scores, multilabel: bool) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("method", sorted(REGISTRY.methods))
-def test_a_method_keeps_its_contract(task: str, method: str, model_of: Model, tmp_path: Path) -> None:
-    case = Case(task, method, model_of(method), tmp_path)
+def test_a_method_keeps_its_contract(task: str, method: str, given: Given, tmp_path: Path) -> None:
+    case = Case(task, method, given, tmp_path)
     trained = case.trained()
     n, k, multilabel = len(case.texts), len(case.splits.labels), case.splits.multilabel
 
@@ -105,9 +115,9 @@ def test_a_method_keeps_its_contract(task: str, method: str, model_of: Model, tm
 
 
 @pytest.mark.parametrize("method", sorted(REGISTRY.methods))
-def test_a_seed_repeats_itself(method: str, model_of: Model, tmp_path: Path) -> None:
-    first, second = (Case("ag_news", method, model_of(method), tmp_path / name).trained() for name in ("a", "b"))
-    texts = Case("ag_news", method, model_of(method), tmp_path).texts
+def test_a_seed_repeats_itself(method: str, given: Given, tmp_path: Path) -> None:
+    first, second = (Case("ag_news", method, given, tmp_path / name).trained() for name in ("a", "b"))
+    texts = Case("ag_news", method, given, tmp_path).texts
     one, two = first.predict(texts), second.predict(texts)
     assert one.logits is not None
     assert two.logits is not None

@@ -65,7 +65,18 @@ LAYERS = (
     ("cli", "__main__"),
 )
 TASKS_MAY_SEE = {"contracts", "data", "errors", "hookspecs", "options"}
-PLUGINS_MAY_SEE = {"api", "calibration", "contracts", "errors", "hookspecs", "llm", "metrics", "options", "prompts"}
+PLUGINS_MAY_SEE = {
+    "api",
+    "calibration",
+    "contracts",
+    "errors",
+    "hookspecs",
+    "llm",
+    "memory",
+    "metrics",
+    "options",
+    "prompts",
+}
 HEAVY = ("torch", "transformers", "scipy", "pandas", "sklearn", "datasets", "pyarrow", "peft")
 
 

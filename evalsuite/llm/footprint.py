@@ -88,8 +88,8 @@ class Estimate:
 def count_parameters(model: nn.Module) -> Parameters:
     """Count weights as the architecture has them: a 4-bit tensor stores two a byte and reports half.
 
-    peft keeps the untrained original of every saved module; it is not counted. An adapter counts as trainable also where
-    it was loaded to predict.
+    peft keeps the untrained original of every saved module; it is not counted. An adapter counts as trainable, even
+    where it was loaded to predict.
     """
     trainable = total = 0
     for name, parameter in model.named_parameters():

@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_setup import classifier
+from training_setup import LABELS, classifier
 
 from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.backbone import Backbone, load_sequence_classifier, recompute_activations
+from evalsuite.llm.backbone import (
+    Backbone,
+    attach_adapter,
+    load_sequence_classifier,
+    recompute_activations,
+    save_adapter,
+)
 from evalsuite.llm.footprint import count_parameters, estimate, estimate_training, main, peak_memory
 from evalsuite.llm.options import LoraOptions, ModelOptions, TrainingOptions
 from evalsuite.llm.shapes import write_shape
@@ -170,6 +176,16 @@ def test_recomputing_saves_memory(tiny_llama: Path) -> None:
         ]
 
     assert activations(True) < activations(False)
+
+
+def test_a_loaded_adapter_counts_as_the_one_that_was_trained(tiny_llama: Path, tmp_path: Path) -> None:
+    """It is read without gradients, and a teacher's size would be reported as nothing trainable."""
+    trained = classifier(tiny_llama)
+    save_adapter(trained, tmp_path)
+    loaded = load_sequence_classifier(ModelOptions(model=str(tiny_llama)), LABELS, False, "cpu")
+    attach_adapter(loaded, tmp_path)
+    assert count_parameters(loaded.model) == count_parameters(trained.model)
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
 
 
 @pytest.mark.parametrize("name", ["tiny_bert", "tiny_roberta", "tiny_modernbert", "tiny_llama"])
