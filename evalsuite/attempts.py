@@ -82,8 +82,9 @@ def train(prepared: Prepared, context: RunContext) -> Trained:
         own = replace(context, seed=attempt_seed(prepared.spec.seed, len(attempts)), facts=dict(context.facts))
         accounting = Accounting()
         method = fit(prepared, own, validation, accounting)
-        with accounting.phase("calibrate", documents=len(validation.calibration)):
+        with accounting.phase("calibrate") as spent:
             calibrated = calibrate(prepared, validation, method)
+            spent.documents += len(calibrated.gold)
         collapse = judge(prepared, calibrated)
         attempts.append(_attempt(own, collapse, accounting))
         if not collapse.collapsed or len(attempts) == tries:

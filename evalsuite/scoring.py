@@ -11,6 +11,8 @@ from evalsuite.metrics import Report, evaluate, one_hot
 from evalsuite.preparation import Prepared
 from evalsuite.samples import Samples
 
+TRIAL = 20  # documents whose answers tell whether a method gives logits
+
 
 @dataclass(frozen=True)
 class Calibrated:
@@ -29,7 +31,12 @@ def calibrate(prepared: Prepared, validation: ValidationParts, method: Method) -
     if not validation.calibration:
         note = "there are no validation documents: nothing was calibrated"
         return Calibrated(unfitted(multilabel, options, note), gold, None)
-    scores = method.predict([example.text for example in validation.calibration])
+    texts = [example.text for example in validation.calibration]
+    # Without training, answers are all that a run pays for: where they come without logits, nothing can be fitted.
+    scores = None if prepared.method.trained else method.predict(texts[:TRIAL])
+    if scores is None or scores.logits is not None:
+        scores = method.predict(texts)
+    gold = gold[: len(scores)]
     decision = fit_decision(
         scores,
         gold,

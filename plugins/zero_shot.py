@@ -123,7 +123,7 @@ def _check_calibration(config: ZeroShotConfig, ctx: RunContext) -> None:
 
 
 def preflight(config: ZeroShotConfig, ctx: RunContext, train: Sequence[Example]) -> Mapping[str, Any]:
-    """Options, template and model; of a hosted one the key and whether the text may go there.
+    """Of a local model, memory in bytes; of a hosted one nothing, once its key and the way there are known.
 
     Raises:
         OptionError: options that do not fit the task or each other, or a private task without leave.
@@ -135,10 +135,11 @@ def preflight(config: ZeroShotConfig, ctx: RunContext, train: Sequence[Example])
         api.check(config, ctx, insist=config.contextual_calibration)
         return {}
     from evalsuite.llm.answering import check
+    from evalsuite.llm.footprint import estimate_inference
 
     check(config, ctx)
     _check_calibration(config, ctx)
-    return {}
+    return estimate_inference(config, config.token_budget, ctx.device)
 
 
 @hookimpl

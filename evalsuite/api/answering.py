@@ -115,7 +115,7 @@ class HostedAnswerer:
         ]
         raw = [str(answer["text"]) if answer else "" for answer in answers]
         failures = [reply.failure for reply in replies]
-        logits = self._first_tokens(answers) if self.measures else None
+        logits = self._first_tokens(answers) if self.measures and self.config.api == "chat" else None
         if logits is not None:
             self._report(replies, failures, "probabilities of the first token, by the endpoint")
             states = ["failed" if a is None else "invalid" if a["refused"] else "ok" for a in answers]

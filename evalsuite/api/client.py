@@ -144,11 +144,13 @@ class Client:
 
     def _send_all(self, questions: Mapping[str, Question], settle: Callable[[str, Reply], None]) -> None:
         todo = list(questions.items())
+        if not todo:
+            return
         self._stop.clear()
         # Left on an error or an interrupt, the pool waits for requests under way: they are paid for and are kept.
-        with ThreadPoolExecutor(self.options.concurrency) as pool:
+        with self._connect() as self._connection, ThreadPoolExecutor(self.options.concurrency) as pool:
             try:
-                if todo and not self._answered:
+                if not self._answered:
                     digest, question = todo.pop(0)
                     settle(digest, pool.submit(self._reply, digest, question).result())
                 running: dict[Future[Reply], str] = {}
@@ -223,8 +225,7 @@ class Client:
     def _send(self, question: Question) -> tuple[dict[str, Any], Usage | None]:
         import openai
 
-        connection = self._connect()
-        resource = connection.chat.completions if question.route == "chat" else connection.completions
+        resource = self._connection.chat.completions if question.route == "chat" else self._connection.completions
         try:
             response = resource.with_raw_response.create(model=self.model, **question.arguments)
             body = json.loads(response.http_response.content)
@@ -265,15 +266,10 @@ class Client:
         return f": {words[:LONGEST_DETAIL]}"
 
     def _connect(self) -> Any:
-        with self._lock:
-            if self._connection is None:
-                import openai
+        import openai
 
-                # Retries are counted and paid for here, not by the client.
-                self._connection = openai.OpenAI(
-                    api_key=read_key(self.url), base_url=self.url, timeout=self.options.timeout, max_retries=0
-                )
-            return self._connection
+        # Retries are counted and paid for here, not by the client.
+        return openai.OpenAI(api_key=read_key(self.url), base_url=self.url, timeout=self.options.timeout, max_retries=0)
 
     def _worst_case(self, question: Question) -> Usage:
         """The most tokens a request can cost: no tokenizer makes more tokens of a text than it has bytes."""
