@@ -51,6 +51,18 @@ class AnswerGrammar:
             self._options[state] = {token: frozenset(after) for token, after in found.items()}
         return self._options[state]
 
+    def allowed(self, state: State, room: int) -> list[int]:
+        """The tokens that may follow where ``room`` more are to be written, end mark included.
+
+        That is the end mark alone where the answer can end and the next label might not fit, or has ended already.
+        """
+        tokens = list(self.options(state))
+        if self.end in tokens:
+            written = {label for last, ids in state for label, segment in self._segments(last) if segment == ids}
+            if any(len(segment) >= room for label in written for _, segment in self._segments(label)):
+                return [self.end]
+        return tokens or [self.end]
+
     def read(self, ids: Sequence[int]) -> tuple[int, ...]:
         """The labels (indices) of a complete answer that the grammar allowed.
 
@@ -109,7 +121,8 @@ def decode(
 ) -> list[list[int]]:
     """The likeliest next token again and again, until ``end``: n answers as token ids, end mark included.
 
-    With a ``grammar`` an answer ends by itself, and ``max_new_tokens`` only tells how much memory to expect.
+    An answer that reaches ``max_new_tokens`` is cut. With a ``grammar`` it is whole: once the next label might not fit,
+    it ends after the one under way, of which there is at least one.
     """
 
     def batch(indices: list[int]) -> list[list[int]]:
@@ -139,7 +152,8 @@ def _decode_batch(
             past_key_values=cache,
             use_cache=True,
         )
-        allowed = [list(grammar.options(state)) or [end] for state in states] if grammar else None
+        room = max_new_tokens - len(answers[min(open_rows)])
+        allowed = [grammar.allowed(state, room) for state in states] if grammar else None
         chosen = _likeliest(logits[:, -1], allowed)
         for row in sorted(open_rows):
             token = chosen[row]

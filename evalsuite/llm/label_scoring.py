@@ -55,7 +55,8 @@ class LabelScorer:
         self.token_budget = token_budget
         self.divisors = np.asarray(divisors or [1.0] * len(self.candidates), dtype=np.float32)
         self.vocabulary = base_of(backbone.model).config.get_text_config().vocab_size
-        limit = max(1, LOGITS // self.vocabulary - 1)
+        # a tree takes half of the budget at most, so that prompts find room beside it
+        limit = max(1, min(LOGITS // self.vocabulary - 1, token_budget // 2))
         self.trees = [build_tree(self.candidates[block]) for block in blocks(self.candidates, limit)]
         self.way, self.reason = self._choose(max_length)
 

@@ -85,7 +85,7 @@ def test_constrained_decoding_takes_the_likeliest_allowed_token(request: pytest.
     texts = ["world news", "the team won the match in the final minute", "", "shares fell"]
     prompts = [encoder.prompt_ids(text, max_length=200)[0] for text in texts]
     counted: list[int] = []
-    made = decode(backbone, prompts, encoder.end, grammar=grammar, max_new_tokens=12, done=counted.append)
+    made = decode(backbone, prompts, encoder.end, grammar=grammar, max_new_tokens=64, done=counted.append)
     assert sum(counted) == len(texts)
     for prompt, ids in zip(prompts, made, strict=True):
         state, whole = grammar.start, list(prompt)
@@ -106,3 +106,32 @@ def test_decoding_does_not_depend_on_the_batch(tiny_qwen: Path) -> None:
     together = decode(backbone, prompts, encoder.end, grammar=grammar_of(encoder), max_new_tokens=9)
     alone = decode(backbone, prompts, encoder.end, grammar=grammar_of(encoder), max_new_tokens=9, token_budget=1)
     assert together == alone
+
+
+def test_an_answer_ends_where_the_next_label_might_not_fit() -> None:
+    # labels 0 to 3 take 2, 3, 4 and 2 tokens where they go on; 9 is the end mark
+    segments = [(10, 1), (20, 1, 1), (30, 1, 1, 1), (40, 1)]
+    grammar = AnswerGrammar(segments, segments, (7,), 9, multilabel=True)
+
+    def written(*tokens: int, room: int) -> list[int]:
+        state = grammar.start
+        for token in tokens:
+            state = grammar.options(state)[token]
+        return sorted(grammar.allowed(state, room))
+
+    assert written(10, 1, room=5) == [9, 20, 30, 40]
+    assert written(10, 1, room=4) == [9]  # label 2 and the end mark take 5
+    assert written(30, 1, 1, 1, room=3) == [9, 40]  # after label 2 there is a short one only
+    assert written(40, 1, room=1) == [9]
+    assert written(10, room=1) == [1]  # a label that was begun is written to its end
+    assert written(room=1) == [7, 10, 20, 30, 40]  # and so is the first
+    assert written(40, 1, 9, room=0) == [9]
+
+
+def test_room_for_all_labels_lets_all_be_written(tiny_llama: Path) -> None:
+    encoder = encoder_of(load(tiny_llama))
+    grammar, ids = grammar_of(encoder), encoder.answer_ids(range(4))
+    state = grammar.start
+    for position, token in enumerate(ids):
+        assert token in grammar.allowed(state, len(ids) - position)
+        state = grammar.options(state)[token]
