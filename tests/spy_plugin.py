@@ -106,6 +106,7 @@ class Spy:
         self._break("predict")
         self.given.setdefault("predicted_counts", []).append(len(texts))
         logits = np.array([[4.0 * (label in text) - 2 for label in self.ctx.labels] for text in texts], np.float32)
+        logits = logits.reshape(len(texts), len(self.ctx.labels))  # none of a document too
         logits[:, 0] += self.bias
         states = [self.config.states[row % len(self.config.states)] for row in range(len(texts))]
         raw = [f"I read: {text}" for text in texts]

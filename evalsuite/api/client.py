@@ -192,8 +192,9 @@ class Client:
             else:
                 self._keep(digest, answer, usage)
                 return Reply(answer, tokens=usage.prompt if usage else 0)
-            delay = max(failure.after, self.options.backoff * 2**attempt * _dice.uniform(0.5, 1.5))
-            if not failure.retry or delay > LONGEST_WAIT or attempt == self.options.retries or self._stop.wait(delay):
+            delay = min(LONGEST_WAIT, self.options.backoff * 2**attempt * _dice.uniform(0.5, 1.5))
+            hopeless = not failure.retry or failure.after > LONGEST_WAIT or attempt == self.options.retries
+            if hopeless or self._stop.wait(max(delay, failure.after)):
                 break
             with self._lock:
                 self.retries += 1
@@ -238,7 +239,7 @@ class Client:
             raise _Trouble("connection error", billed=not unsent) from None
         except openai.APIStatusError as error:
             self._refused(error)
-        except (ValueError, KeyError, IndexError, TypeError):
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             raise _Trouble("unreadable response", billed=True) from None
 
     def _refused(self, error: Any) -> NoReturn:

@@ -15,7 +15,7 @@ from evalsuite.options import option
 KEY = "OPENAI_API_KEY"
 ADDRESS = "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com/v1"
-NO_KEY = "none"  # what a server on this machine gets that asks for no key
+NO_KEY = "no-key"  # what a server on this machine gets that asks for no key
 PREFIX = "openai/"
 
 

@@ -1,8 +1,12 @@
-"""What is kept of an endpoint's responses: the answer without the prompt. Whatever is no complete response raises
-KeyError, IndexError, TypeError or ValueError, since anything may stand where an answer was expected."""
+"""What is kept of an endpoint's responses: the answer without the prompt.
+
+Whatever is no complete response raises KeyError, IndexError, TypeError, AttributeError or ValueError: anything may
+stand where an answer was expected.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -58,9 +62,9 @@ def read_echo(body: Mapping[str, Any], answer: str) -> dict[str, Any]:
     if begin not in offsets[:echoed]:
         return nothing
     parts = values[offsets.index(begin) : echoed]
-    if any(part is None for part in parts):
+    if any(part is None for part in parts) or not math.isfinite(total := float(sum(parts))):
         return nothing
-    return {"logprob": float(sum(parts)), "tokens": len(parts)}
+    return {"logprob": total, "tokens": len(parts)}
 
 
 def read_usage(body: Mapping[str, Any]) -> Usage | None:
