@@ -132,18 +132,17 @@ class Frozen:
         return Scores(logits=logits)
 
     def save(self, directory: Path) -> None:
-        """Write the head and how embeddings were made; the base's weights are not copied."""
+        """Write the head and how embeddings were made; the base's weights are not copied.
+
+        From here on texts are embedded afresh: what is compared with a reload is the model, not what was kept of it.
+        """
         from safetensors.numpy import save_file
 
         embedder = self._ready()
+        embedder.identity = ""
         save_file({"weight": np.ascontiguousarray(self.weight), "bias": self.bias}, directory / HEAD)
-        settings = {
-            "layer": self.layer,
-            "pooling": embedder.pooling,
-            "normalize": embedder.normalize,
-            "bidirectional": embedder.bidirectional,
-        }
-        (directory / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
+        reading = {name: getattr(embedder, name) for name in ("pooling", "normalize", "bidirectional")}
+        (directory / SETTINGS).write_text(json.dumps({"layer": self.layer, **reading}), encoding="utf-8")
 
     @classmethod
     def load(cls, directory: Path, config: FrozenConfig, ctx: RunContext) -> Frozen:
@@ -163,9 +162,8 @@ class Frozen:
             settings = json.loads((directory / SETTINGS).read_text(encoding="utf-8"))
             head = load_file(directory / HEAD)
             method.weight, method.bias = head["weight"], head["bias"]
-            method.layer, embedder.pooling, embedder.normalize = (
-                settings[name] for name in ("layer", "pooling", "normalize")
-            )
+            method.layer = settings["layer"]
+            embedder.pooling, embedder.normalize = settings["pooling"], settings["normalize"]
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelError(f"cannot read {HEAD} and {SETTINGS} in {directory}: {error}; train it again") from error
         if method.weight.shape != (len(ctx.labels), embedder.width):
