@@ -182,6 +182,21 @@ def test_a_failure_is_failed_and_no_answer(
     assert not shown[1].any()
 
 
+def test_what_the_cap_leaves_unanswered_is_failed(server: Server, options: Options, tmp_path: Path) -> None:
+    texts = ("a match", "b match", "c match")  # of one price and one worst case
+    prices = {"price_in": 1000.0, "price_out": 1000.0, "concurrency": 1}
+    free = HostedAnswerer(options(**prices), context(tmp_path / "free"))
+    free.predict(texts)
+    worst = free.client.account.price(free.client._worst_case(free._question(texts[0], measured=True)))
+    real = sum(server.model.billed[0]) / 1000
+    for answered in (1, 2, 3):
+        ctx, cap = context(tmp_path / str(answered)), worst + (answered - 0.5) * real
+        scores = HostedAnswerer(options(max_usd=cap, **prices), ctx).predict(texts)
+        assert list(scores.status) == ["ok"] * answered + ["failed"] * (3 - answered)
+        assert ctx.facts["usd"] == pytest.approx(answered * real)
+        assert ctx.facts["failed"] == ({"spending cap": 3 - answered} if answered < 3 else {})
+
+
 def test_nothing_answered_is_no_result(server: Server, options: Options, tmp_path: Path) -> None:
     server.model.faults["t"] = list(always(fails(500)))
     with pytest.raises(ModelError, match="answered none of 2 questions; the last failed by HTTP 500"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_answers_come_in_the_order_of_the_questions(server: Server, options: Opt
 def test_as_many_requests_are_under_way_as_asked_for(
     server: Server, options: Options, tmp_path: Path, width: int
 ) -> None:
-    server.model.delay = 0.05
+    server.model.delay = 0.1
     Client(options(concurrency=width), tmp_path).ask([question(f"match {place}") for place in range(13)])
     assert server.model.most_running == width
 
@@ -72,7 +73,7 @@ def test_as_many_requests_are_under_way_as_asked_for(
         (says({"error": {"message": "upstream is down"}}), 1),
         (says(["not", "an", "object"]), 1),
         (says(b"<html>busy</html>"), 1),
-        (hangs(1.0), 1),
+        (hangs(1.5), 1),
     ],
     ids=["429", "500", "503", "truncated", "dropped", "error with 200", "list", "html", "timeout"],
 )
@@ -80,7 +81,7 @@ def test_what_may_pass_is_tried_again(
     server: Server, options: Options, tmp_path: Path, fault: Fault, times: int
 ) -> None:
     server.model.faults["match"] = [fault] * times
-    client = Client(options(timeout=0.3), tmp_path)
+    client = Client(options(timeout=0.5), tmp_path)
     assert texts(client.ask([question("match"), question("treaty")])) == ["B", "A"]
     assert (client.facts()["requests"], client.facts()["retries"]) == (2 + times, times)
 
@@ -92,7 +93,7 @@ def test_what_may_pass_is_tried_again(
         (fails(429), "HTTP 429", 3),
         (breaks_off, "unreadable response", 3),
         (drops, "connection error", 3),
-        (hangs(1.0), "timeout", 3),
+        (hangs(1.5), "timeout", 3),
         (fails(400), "HTTP 400", 1),
         (fails(403), "HTTP 403", 1),
     ],
@@ -102,7 +103,7 @@ def test_what_does_not_pass_is_a_failure_and_no_answer(
     server: Server, options: Options, tmp_path: Path, fault: Fault, reason: str, attempts: int
 ) -> None:
     server.model.faults["match"] = list(always(fault))
-    client = Client(options(retries=2, timeout=0.1), tmp_path)
+    client = Client(options(retries=2, timeout=0.5), tmp_path)
     good, bad = client.ask([question("treaty"), question("match")])
     assert good.answer is not None
     assert (bad.answer, bad.failure) == (None, reason)
@@ -320,6 +321,14 @@ def test_a_key_is_needed_anywhere_but_here(
     with pytest.raises(UsageError, match="characters that no key has") as caught:
         Client(options(), tmp_path)
     assert "secret" not in str(caught.value)
+
+
+def test_without_the_extra_it_says_what_to_install(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(ModelError, match=r"pip install 'evalsuite\[openai\]'"):
+        Client(options(), tmp_path)
 
 
 def test_the_address_may_come_from_the_environment(
