@@ -50,8 +50,10 @@ def test_a_method_that_forgets_is_kept_and_marked(tmp_path: Path, caplog: pytest
     assert result.results["reload_check"]["largest_logit_difference"] == pytest.approx(5)
     assert open_run(result.directory, verify=True).results["reload_failed"] is True
     assert (result.directory / "spy.json").read_text() == "5.0"
-    [warning] = [record.getMessage() for record in caplog.records]
-    assert warning.startswith("the saved model does not repeat the trained one's answers")
+    # The same bias makes it collapse, which is said too.
+    [warning] = [
+        text for text in caplog.messages if text.startswith("the saved model does not repeat the trained one's")
+    ]
     assert "\n" not in warning
 
 
