@@ -26,6 +26,7 @@ from evalsuite.contracts import RunContext, Scores
 from evalsuite.errors import OptionError
 from evalsuite.llm.backbone import Backbone, longest_input
 from evalsuite.llm.branches import LabelBranches
+from evalsuite.llm.budget import lora_facts
 from evalsuite.llm.footprint import count_parameters
 from evalsuite.llm.generation import AnswerGrammar, decode
 from evalsuite.llm.label_scoring import LabelScorer, answer_sizes
@@ -125,6 +126,7 @@ class Answerer:
             "decode": self.decode,
             "normalise": self.config.normalise,
             "chat_template": self.encoder.chat,
+            **lora_facts(self.backbone.model, self.config),
         }
         if self.scorer is not None:
             found["label_scoring"] = f"{self.scorer.way}: {self.scorer.reason}"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from peft import PeftModel
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -115,9 +116,14 @@ def choose_rank(
     return rank
 
 
-def lora_facts(model: Any, lora: LoraOptions) -> dict[str, Any]:
-    """What a result says of the adapter on ``model``: the rank that was used, and the budget it came from."""
-    return {"lora_r": model.peft_config["default"].r, "lora_budget": lora.lora_budget}
+def lora_facts(model: nn.Module, options: object) -> dict[str, int | None]:
+    """What a result says of the adapter on ``model``: its rank, and the budget in ``options`` that chose it.
+
+    Nothing where there is no adapter.
+    """
+    if not isinstance(model, PeftModel):
+        return {}
+    return {"lora_r": model.peft_config["default"].r, "lora_budget": getattr(options, "lora_budget", None)}
 
 
 def _features(layer: Any) -> tuple[int, int]:

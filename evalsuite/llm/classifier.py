@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from evalsuite.contracts import Example, Floats, RunContext, Scores
 from evalsuite.llm.backbone import Backbone, longest_input
 from evalsuite.llm.batching import Encoded, encode, map_batches, pad, to_device
+from evalsuite.llm.budget import lora_facts
 from evalsuite.llm.footprint import count_parameters
 from evalsuite.llm.logits import evaluation
 from evalsuite.llm.pooling import Pooling, classify
@@ -142,4 +143,5 @@ class TextClassifier:
             attn_implementation=backbone.attn_implementation,
             dtype=str(backbone.dtype).removeprefix("torch."),
             quantised=backbone.quantised,
+            **lora_facts(backbone.model, self.options),
         )

@@ -11,12 +11,20 @@ from training_setup import classifier, context, documents, objective, quick
 
 from evalsuite.config import resolve
 from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.backbone import attach_adapter, attach_lora, load_causal_lm, load_sequence_classifier, save_adapter
+from evalsuite.llm.backbone import (
+    attach_adapter,
+    attach_lora,
+    base_of,
+    load_causal_lm,
+    load_sequence_classifier,
+    save_adapter,
+)
 from evalsuite.llm.budget import RankCosts, lora_facts, rank_costs, target_layers
 from evalsuite.llm.footprint import count_parameters
 from evalsuite.llm.options import LoraOptions, ModelOptions
 from evalsuite.llm.pooling import classify
 from evalsuite.llm.training import train
+from evalsuite.prompts import load_prompts
 from evalsuite.registry import build_registry
 
 LABELS = ("a", "b", "c")
@@ -79,7 +87,9 @@ def test_the_chosen_rank_is_attached_and_said(tiny_llama: Path, caplog: pytest.L
     facts = lora_facts(backbone.model, lora)
     assert facts == {"lora_r": 4, "lora_budget": 4500}
     assert caplog.messages == [f"rank 4: {trainable:,} trainable parameters, nearest to the budget of 4,500"]
-    assert lora_facts(classifier(tiny_llama, lora=LoraOptions(lora_r=5)).model, LoraOptions()) == {
+    plain = classifier(tiny_llama, lora=LoraOptions(lora_r=5))
+    assert lora_facts(base_of(plain.model), lora) == {}
+    assert lora_facts(plain.model, LoraOptions()) == {
         "lora_r": 5,
         "lora_budget": None,
     }
@@ -127,3 +137,24 @@ def test_variants_train_and_reload(tiny_llama: Path, tmp_path: Path, variant: st
     assert (config.use_dora, config.use_rslora) == (lora.use_dora, lora.use_rslora)
     with torch.no_grad():
         torch.testing.assert_close(classify(again.model, batch, "last"), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["embedding", "instruction", "bert"])
+def test_methods_report_the_rank_and_refuse_a_budget_before_training(
+    method: str, tiny_llama: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    spec = build_registry().method(method)
+    labels = ("Sports", "Business", "Science")
+    prompts = load_prompts("plain", task="toy", labels=labels, multilabel=False, descriptions={}, search=[])
+    ctx = context(tmp_path, prompts=prompts if "prompts" in spec.needs else None)
+    given = {"model": str(tiny_bert if method == "bert" else tiny_llama), "max_length": 64, "epochs": 1}
+    given |= {"adaptation": "lora"} if method == "bert" else {}
+    assert spec.preflight is not None
+    with pytest.raises(OptionError, match=r"lora_budget=20 is below what any rank trains here"):
+        spec.preflight(spec.config.model_validate({**given, "lora_budget": 20}), ctx, documents(3))
+    config = spec.config.model_validate({**given, "lora_budget": "5k"})
+    estimated = spec.preflight(config, ctx, documents(3))
+    spec.build(config, ctx).fit(documents(3), [])
+    assert ctx.facts["lora_r"] == estimated["lora_r"] == (4 if method == "bert" else 5)
+    assert ctx.facts["lora_budget"] == 5000
+    assert ctx.facts["trainable_parameters"] == estimated["trainable_parameters"]
