@@ -53,7 +53,7 @@ class RankCosts:
             head = f", {self.fixed:,} of them whatever the rank" if self.fixed else ""
             raise OptionError(
                 f"lora_budget={budget:,} is below what any rank trains here: at least {self.at(1):,} parameters, at"
-                f" rank 1{head}; raise the budget, or use lora_targets=attention"
+                f" rank 1{head}; raise the budget, or adapt fewer layers with lora_targets=attention"
             )
         return rank
 
