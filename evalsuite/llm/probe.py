@@ -205,6 +205,8 @@ class _Machines:
 
     def fit(self, c: float, count: Callable[[int], None] = lambda labels: None) -> tuple[Floats, Floats]:
         """Coefficients [k, h] and intercepts [k] (zeros where there is none) for the penalty 1 / ``c``."""
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
         if not self.multilabel:
             coefficients, intercepts = self._solve(0, c, *self._classes())
             count(self.gold.shape[1])
@@ -213,9 +215,11 @@ class _Machines:
                 return sides[:, None] * coefficients, sides * intercepts
             return coefficients, intercepts
         solved = []
-        for label in range(self.gold.shape[1]):
-            solved.append(self._solve(label, c, *self._one_against_the_rest(label)))
-            count(1)
+        # one thread: a product with a single vector gains nothing from more, and waiting for them costs thirty times it
+        with threadpool_limits(1):
+            for label in range(self.gold.shape[1]):
+                solved.append(self._solve(label, c, *self._one_against_the_rest(label)))
+                count(1)
         return np.concatenate([rows for rows, _ in solved]), np.concatenate([bias for _, bias in solved])
 
     def _classes(self) -> tuple[npt.NDArray[np.int64], Floats]:
