@@ -271,6 +271,8 @@ def _checked(run: Mapping[str, Any], origins: Mapping[tuple[str, str], str]) -> 
         raise OptionError(f"--limit {limit:g} must be a whole number of documents, or a share below 1")
     if spec.train_limit is not None and spec.train_limit < 1:
         raise OptionError(f"--train-limit {spec.train_limit} must be at least 1 document")
+    if spec.validation_limit is not None and spec.validation_limit < 1:
+        raise OptionError(f"--validation-limit {spec.validation_limit} must be at least 1 document")
     if spec.train_size is not None and spec.train_size < 1:
         raise OptionError(f"--train-size {spec.train_size} must be at least 1 document of each class")
     if spec.retries < 0:

@@ -141,7 +141,7 @@ class RunContext:
 
 @dataclass(frozen=True)
 class Reference:
-    """A system that is scored beside a method on the same documents. ``facts``: as a context's, filled after ``load``."""
+    """A system that is scored beside a method on the same documents. ``facts``: as a context's, after ``load``."""
 
     load: Callable[[], Method]
     facts: Mapping[str, Any]

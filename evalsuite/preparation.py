@@ -107,7 +107,7 @@ def load_splits(task: Task, spec: RunSpec) -> Splits:
 
 
 def limited(splits: Splits, spec: RunSpec) -> Splits:
-    """Apply ``train_limit`` and ``limit``: the documents with the smallest hashes of their ids, in their old order.
+    """Apply the limits of the three splits: the documents with the smallest hashes of their ids, in their old order.
 
     ``train_size`` then picks among the training documents, so many of each class.
     """
@@ -116,7 +116,9 @@ def limited(splits: Splits, spec: RunSpec) -> Splits:
     train = splits.train if spec.train_limit is None else smallest_hashes(splits.train, spec.train_limit)
     if spec.train_size is not None:
         train = balanced_subset(train, spec.train_size, spec.seed, len(splits.labels))
-    return replace(splits, train=train, test=test)
+    most = spec.validation_limit
+    validation = splits.validation if most is None else smallest_hashes(splits.validation, most)
+    return replace(splits, train=train, validation=validation, test=test)
 
 
 def without_shots(splits: Splits, whole: Splits, spec: RunSpec, task: Task) -> tuple[Splits, list[Example]]:

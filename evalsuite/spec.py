@@ -15,11 +15,11 @@ class RunSpec:
     """One run, resolved: every option has its value and ``origins`` says where it came from.
 
     task: a registered name or the path of a declarative task (YAML). limit: test documents to score, a count, or a
-    share where below 1; None for all. train_limit: training documents, a count. Both pick by a hash of the document
-    id, the same for every seed and method. train_size: training documents of each class, picked by the seed too.
-    template: None for the method's own choice ("plain", or no prompt at all). apply_chat_template: None for models
-    that are instruct models by their name. retries: how often a training that collapsed is done again with another
-    seed.
+    share where below 1; None for all. train_limit, validation_limit: documents of these splits, counts. All pick by a
+    hash of the document id, the same for every seed and method. train_size: training documents of each class, picked
+    by the seed too. template: None for the method's own choice ("plain", or no prompt at all). apply_chat_template:
+    None for models that are instruct models by their name. retries: how often a training that collapsed is done again
+    with another seed.
     """
 
     task: str
@@ -35,6 +35,7 @@ class RunSpec:
     limit: float | None = None
     train_limit: int | None = None
     train_size: int | None = None
+    validation_limit: int | None = None
     seed: int = 0
     retries: int = 0
     device: str = "auto"

@@ -96,3 +96,12 @@ def test_nothing_is_written(tmp_path: Path) -> None:
     place = prepared(output_path=str(tmp_path / "runs")).directory
     assert place.final.is_relative_to(tmp_path / "runs" / "words__spy" / "none")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_validation_is_limited_like_the_other_splits() -> None:
+    whole, few = prepared(), prepared(validation_limit=3)
+    assert ids(few.splits.validation) == ids(smallest_hashes(whole.splits.validation, 3))
+    assert (ids(few.splits.train), ids(few.splits.test)) == (ids(whole.splits.train), ids(whole.splits.test))
+    assert few.directory != whole.directory
+    with pytest.raises(OptionError, match="--validation-limit 0 must be at least 1 document"):
+        prepared(validation_limit=0)
