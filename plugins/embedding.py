@@ -68,7 +68,7 @@ class Embedding:
 
     def fit(self, train: Sequence[Example], validation: Sequence[Example]) -> None:
         """Train adapter and head; ``validation`` decides the layer where that is asked, and which state is kept."""
-        from evalsuite.llm.backbone import attach_lora
+        from evalsuite.llm.adapters import attach_lora
         from evalsuite.llm.losses import ClassificationLoss
         from evalsuite.llm.seeding import seed_everything
         from evalsuite.llm.training import train as run
@@ -108,7 +108,8 @@ class Embedding:
         """
         from safetensors.torch import save_file
 
-        from evalsuite.llm.backbone import base_of, save_adapter
+        from evalsuite.llm.adapters import save_adapter
+        from evalsuite.llm.backbone import base_of
         from evalsuite.llm.pooling import ATTENTION
 
         backbone, folder = self._ready().backbone, directory / "adapter"
@@ -131,7 +132,7 @@ class Embedding:
         Raises:
             ModelError: the adapter or the head is missing, cut short, or belongs to another model.
         """
-        from evalsuite.llm.backbone import attach_adapter
+        from evalsuite.llm.adapters import attach_adapter
         from evalsuite.llm.layers import keep_layers
 
         method, folder = cls(config, ctx), directory / "adapter"

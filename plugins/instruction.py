@@ -31,8 +31,9 @@ class Instruction:
 
     def __init__(self, config: InstructionConfig, ctx: RunContext, adapter: Path | None = None) -> None:
         """``adapter``: a folder that ``save`` wrote; None before ``fit``."""
+        from evalsuite.llm.adapters import attach_adapter
         from evalsuite.llm.answering import Answerer, resolve_decode
-        from evalsuite.llm.backbone import attach_adapter, load_causal_lm
+        from evalsuite.llm.backbone import load_causal_lm
 
         self.config, self.ctx = config, ctx
         resolve_decode(config, ctx)  # a wrong option is no reason to load a model first
@@ -44,7 +45,7 @@ class Instruction:
 
     def fit(self, train: Sequence[Example], validation: Sequence[Example]) -> None:
         """Train the adapter; ``validation``, predicted as the test will be, decides which state is kept."""
-        from evalsuite.llm.backbone import attach_lora
+        from evalsuite.llm.adapters import attach_lora
         from evalsuite.llm.seeding import seed_everything
         from evalsuite.llm.training import train as run
 
@@ -66,7 +67,7 @@ class Instruction:
 
     def save(self, directory: Path) -> None:
         """Write ``adapter/``: the peft adapter and the tokenizer."""
-        from evalsuite.llm.backbone import save_adapter
+        from evalsuite.llm.adapters import save_adapter
 
         save_adapter(self.backbone, directory / "adapter")
 

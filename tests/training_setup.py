@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evalsuite.contracts import Example, RunContext
-from evalsuite.llm.backbone import Backbone, attach_lora, load_sequence_classifier
+from evalsuite.llm.adapters import attach_lora
+from evalsuite.llm.backbone import Backbone, load_sequence_classifier
 from evalsuite.llm.batching import encode, pad
 from evalsuite.llm.options import LoraOptions, ModelOptions, TrainingOptions
 from evalsuite.llm.pooling import classify

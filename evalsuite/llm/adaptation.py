@@ -11,15 +11,8 @@ from typing import Literal
 
 from evalsuite.contracts import RunContext
 from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.backbone import (
-    DECODER_HEAD,
-    Backbone,
-    attach_adapter,
-    attach_lora,
-    load_sequence_classifier,
-    quiet,
-    save_adapter,
-)
+from evalsuite.llm.adapters import attach_adapter, attach_lora, save_adapter
+from evalsuite.llm.backbone import DECODER_HEAD, Backbone, load_sequence_classifier, quiet
 from evalsuite.llm.budget import lora_facts
 from evalsuite.llm.classifier import TextClassifier
 from evalsuite.llm.footprint import estimate_training

@@ -21,9 +21,9 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceCl
 
 from evalsuite import accounting
 from evalsuite.errors import EvalsuiteError
+from evalsuite.llm.adapters import attach_lora
 from evalsuite.llm.backbone import (
     Backbone,
-    attach_lora,
     classification_head,
     compute_dtype,
     local_device,

@@ -15,16 +15,14 @@ from tokenizers import processors
 from training_setup import LABELS, classifier, context, documents, objective, quick
 
 from evalsuite.errors import ModelError
+from evalsuite.llm.adapters import ADAPTER_WEIGHTS, attach_adapter, save_adapter
 from evalsuite.llm.backbone import (
-    ADAPTER_WEIGHTS,
-    attach_adapter,
     base_of,
     choose_pad_token,
     load_causal_lm,
     load_sequence_classifier,
     local_device,
     recompute_activations,
-    save_adapter,
 )
 from evalsuite.llm.options import LoraOptions, ModelOptions
 from evalsuite.llm.quantisation import is_4bit

@@ -13,7 +13,8 @@ import torch
 from torch.nn import functional as F
 
 from evalsuite.llm import branches, label_scoring
-from evalsuite.llm.backbone import Backbone, attach_lora, base_of, load_causal_lm, recompute_activations
+from evalsuite.llm.adapters import attach_lora
+from evalsuite.llm.backbone import Backbone, base_of, load_causal_lm, recompute_activations
 from evalsuite.llm.branches import LabelBranches, branch_batch, make_block
 from evalsuite.llm.options import LoraOptions, ModelOptions
 

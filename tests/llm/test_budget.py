@@ -11,14 +11,8 @@ from training_setup import classifier, context, documents, objective, quick
 
 from evalsuite.config import resolve
 from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.backbone import (
-    attach_adapter,
-    attach_lora,
-    base_of,
-    load_causal_lm,
-    load_sequence_classifier,
-    save_adapter,
-)
+from evalsuite.llm.adapters import attach_adapter, attach_lora, save_adapter
+from evalsuite.llm.backbone import base_of, load_causal_lm, load_sequence_classifier
 from evalsuite.llm.budget import RankCosts, lora_facts, rank_costs, target_layers
 from evalsuite.llm.footprint import count_parameters
 from evalsuite.llm.options import LoraOptions, ModelOptions

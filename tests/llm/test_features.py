@@ -11,7 +11,8 @@ import torch
 from training_setup import LABELS
 
 from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.backbone import Backbone, attach_lora, load_base_model, load_sequence_classifier
+from evalsuite.llm.adapters import attach_lora
+from evalsuite.llm.backbone import Backbone, load_base_model, load_sequence_classifier
 from evalsuite.llm.batching import Encoded, encode, pad
 from evalsuite.llm.features import pooled_features
 from evalsuite.llm.layers import keep_layers, layer_stack

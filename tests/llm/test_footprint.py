@@ -11,13 +11,8 @@ import torch
 from training_setup import LABELS, classifier
 
 from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.backbone import (
-    Backbone,
-    attach_adapter,
-    load_sequence_classifier,
-    recompute_activations,
-    save_adapter,
-)
+from evalsuite.llm.adapters import attach_adapter, save_adapter
+from evalsuite.llm.backbone import Backbone, load_sequence_classifier, recompute_activations
 from evalsuite.llm.footprint import count_parameters, estimate, estimate_training, main, peak_memory
 from evalsuite.llm.options import LoraOptions, ModelOptions, TrainingOptions
 from evalsuite.llm.shapes import write_shape

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from evalsuite.llm import label_scoring
-from evalsuite.llm.backbone import Backbone, attach_lora, base_of, load_causal_lm
+from evalsuite.llm.adapters import attach_lora
+from evalsuite.llm.backbone import Backbone, base_of, load_causal_lm
 from evalsuite.llm.label_scoring import LabelScorer, answer_sizes
 from evalsuite.llm.options import LoraOptions, ModelOptions
 
