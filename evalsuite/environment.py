@@ -25,6 +25,7 @@ PACKAGES = (
     "pyarrow",
     "pydantic",
     "jinja2",
+    "openai",
     "pluggy",
 )
 # Only names whose values are no secret: a token never reaches a file.

@@ -23,6 +23,7 @@ REGISTRY = build_registry()
 # `table` has no sample of its own; `clv` reads one through the same reader.
 TASKS = sorted(set(REGISTRY.tasks) - {"table"})
 ENCODERS = {"bert", "distill"}
+IN_4BIT = [name for name, spec in sorted(REGISTRY.methods.items()) if "load_in_4bit" in spec.config.model_fields]
 FEW = {"train_limit": 24, "limit": 12}
 SMALL = {"epochs": 1, "max_length": 192, "evaluations": 1}
 
@@ -33,11 +34,10 @@ Given = Callable[[str, str], dict[str, str]]  # (task, method) -> flags
 class Case:
     """One method on a few documents of one task."""
 
-    def __init__(self, task: str, method: str, given: Given, workdir: Path) -> None:
-        spec_of = REGISTRY.method(method)
-        known = set(spec_of.config.model_fields)
+    def __init__(self, task: str, method: str, given: Given, workdir: Path, **options: Any) -> None:
+        known = set(REGISTRY.method(method).config.model_fields)
         flags: dict[str, Any] = {"task": task, "method": method, **FEW, **given(task, method)}
-        flags |= {name: value for name, value in SMALL.items() if name in known}
+        flags |= {name: value for name, value in {**SMALL, **options}.items() if name in known}
         self.spec, found, self.method = resolve(REGISTRY, flags)
         whole = limited(load_splits(found, self.spec), self.spec)
         self.splits: Splits = replace(whole, validation=whole.validation[:8])
@@ -80,7 +80,16 @@ def decided(scores: Scores, multilabel: bool) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("method", sorted(REGISTRY.methods))
 def test_a_method_keeps_its_contract(task: str, method: str, given: Given, tmp_path: Path) -> None:
-    case = Case(task, method, given, tmp_path)
+    keeps_its_contract(Case(task, method, given, tmp_path))
+
+
+@pytest.mark.parametrize("task", ["ag_news", "wipo"])
+@pytest.mark.parametrize("method", IN_4BIT)
+def test_a_method_keeps_its_contract_on_a_4bit_base(task: str, method: str, given: Given, tmp_path: Path) -> None:
+    keeps_its_contract(Case(task, method, given, tmp_path, load_in_4bit=True, adaptation="lora"))
+
+
+def keeps_its_contract(case: Case) -> None:
     trained = case.trained()
     n, k, multilabel = len(case.texts), len(case.splits.labels), case.splits.multilabel
 
@@ -107,8 +116,8 @@ def test_a_method_keeps_its_contract(task: str, method: str, given: Given, tmp_p
     assert len(trained.predict(["", " ", "{{ 7 * 7 }} </s> <pad>"])) == 3
     assert len(trained.predict([])) == 0
 
-    trained.save(tmp_path)
-    reloaded = case.method.load(tmp_path, case.options(), case.context()).predict(case.texts)
+    trained.save(case.workdir)
+    reloaded = case.method.load(case.workdir, case.options(), case.context()).predict(case.texts)
     if scores.logits is not None and reloaded.logits is not None:
         np.testing.assert_allclose(reloaded.logits, scores.logits, atol=2e-4)
     np.testing.assert_array_equal(decided(reloaded, multilabel), labels)

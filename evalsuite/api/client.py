@@ -182,7 +182,7 @@ class Client:
     def _reply(self, digest: str, question: Question) -> Reply:
         """Ask until there is an answer or no hope of one. Runs in a thread of the pool."""
         worst = self._worst_case(question)
-        for attempt in range(self.options.retries + 1):
+        for attempt in range(self.options.max_retries + 1):
             if not self.account.reserve(worst):
                 return Reply(None, SPENDING_CAP)
             try:
@@ -193,7 +193,7 @@ class Client:
                 self._keep(digest, answer, usage)
                 return Reply(answer, tokens=usage.prompt if usage else 0)
             delay = min(LONGEST_WAIT, self.options.backoff * 2**attempt * _dice.uniform(0.5, 1.5))
-            hopeless = not failure.retry or failure.after > LONGEST_WAIT or attempt == self.options.retries
+            hopeless = not failure.retry or failure.after > LONGEST_WAIT or attempt == self.options.max_retries
             if hopeless or self._stop.wait(max(delay, failure.after)):
                 break
             with self._lock:

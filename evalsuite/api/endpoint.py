@@ -49,7 +49,7 @@ class HostedOptions(AnsweringOptions):
     timeout: float = option(
         60, "hosted: longest wait for a response", unit="seconds", gt=0, source=HOUSE, identity=False
     )
-    retries: int = option(
+    max_retries: int = option(
         6, "hosted: attempts after a rate limit, a server error or a timeout", ge=0, source=HOUSE, identity=False
     )
     backoff: float = option(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -189,5 +190,9 @@ def _option_rows(prefix: str, schema: type[BaseModel]) -> Iterator[tuple[str, ..
 
 def _type_name(annotation: Any) -> str:
     if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
-        return annotation.__name__
+        return annotation.__name__.replace("NoneType", "None")
+    if get_origin(annotation) is Annotated:  # its bounds are in no table
+        return _type_name(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(_type_name(kind) for kind in get_args(annotation))
     return str(annotation).replace("typing.", "").replace("pathlib.", "").replace("NoneType", "None")

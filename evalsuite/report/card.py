@@ -12,14 +12,20 @@ import yaml
 from evalsuite.report.text import REFERENCE_COLUMNS, cost_rows, metric_rows, reference_rows
 from evalsuite.store import write_text
 
+LIBRARIES = {"adapter": "peft", "model": "transformers"}  # folder of a run -> what loads it
+
 
 def write_card(directory: Path, results: Mapping[str, Any], snippet: str | None) -> None:
     """Write the card. ``snippet`` is Python that loads the saved model without evalsuite; None where there is none."""
-    write_text(directory / "README.md", card(results, snippet))
+    library = next((name for folder, name in LIBRARIES.items() if (directory / folder).is_dir()), None)
+    write_text(directory / "README.md", card(results, snippet, library))
 
 
-def card(results: Mapping[str, Any], snippet: str | None) -> str:
-    """The card's text: Markdown under the front matter that model hubs read."""
+def card(results: Mapping[str, Any], snippet: str | None, library: str | None = None) -> str:
+    """The card's text: Markdown under the front matter that model hubs read.
+
+    ``library`` loads what was saved; None where no model was, as with one that a remote endpoint runs.
+    """
     parts = [
         f"# {results['method']} on {results['task']}",
         "\n".join(f"> {escaped(line)}  " for line in results["notices"]),
@@ -38,7 +44,7 @@ def card(results: Mapping[str, Any], snippet: str | None) -> str:
         f"- seed: {_seed(results)}\n- evalsuite {results['identity']['code']}, run `{results['run_id']}`",
         "Run again: `evalsuite run --config config.yaml` with the `config.yaml` of this folder.",
     ]
-    return _front_matter(results) + "\n\n".join(part for part in parts if part) + "\n"
+    return _front_matter(results, library) + "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _compared(results: Mapping[str, Any]) -> list[str]:
@@ -59,10 +65,10 @@ def _use(snippet: str | None) -> list[str]:
     return ["## Use it without evalsuite", "Run in this folder:", f"```python\n{snippet.strip()}\n```"]
 
 
-def _front_matter(results: Mapping[str, Any]) -> str:
+def _front_matter(results: Mapping[str, Any], library: str | None) -> str:
     data: dict[str, Any] = {"tags": ["text-classification", "evalsuite", results["method"]]}
-    if results["model"]:
-        data |= {"base_model": results["model"], "library_name": "peft", "pipeline_tag": "text-classification"}
+    if library:
+        data |= {"base_model": results["model"], "library_name": library, "pipeline_tag": "text-classification"}
     data["metrics"] = ["accuracy", "f1"]
     return "---\n" + yaml.safe_dump(data, sort_keys=False) + "---\n\n"
 

@@ -64,7 +64,7 @@ def cost_rows(results: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("documents (train / validation / test)", " / ".join(f"{count:,}" for count in data["sizes"].values())),
         ("trainable parameters", _count(parameters["trainable"])),
         ("total parameters", _count(parameters["total"])),
-        ("train", _seconds(cost["train"])),
+        ("train", _seconds(cost["train"]) if parameters["trainable"] else "-"),
         ("predict", _seconds(cost["predict"])),
         ("peak memory", _bytes(cost["peak_memory_bytes"]["cpu"])),
     ]

@@ -27,7 +27,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def options(server: Server) -> Callable[..., HostedOptions]:
-    """``options(retries=1)``: those that reach the server, with waits too short to notice."""
+    """``options(max_retries=1)``: those that reach the server, with waits too short to notice."""
 
     def make(**changes: Any) -> HostedOptions:
         defaults = {"model": "openai/test", "base_url": server.url, "backoff": 0.001, "timeout": 5}

@@ -173,7 +173,7 @@ def test_a_failure_is_failed_and_no_answer(
 ) -> None:
     server.model.faults["match"] = list(always(fails(500)))
     ctx = context(tmp_path)
-    scores = HostedAnswerer(options(api=api, logprobs=logprobs, retries=1), ctx).predict(TEXTS)
+    scores = HostedAnswerer(options(api=api, logprobs=logprobs, max_retries=1), ctx).predict(TEXTS)
     assert list(scores.status) == ["ok", "failed", "ok"]
     assert ctx.facts["failed"] == {"HTTP 500": 1}
     assert (scores.logits is not None) == (logprobs == "auto")
@@ -200,7 +200,7 @@ def test_what_the_cap_leaves_unanswered_is_failed(server: Server, options: Optio
 def test_nothing_answered_is_no_result(server: Server, options: Options, tmp_path: Path) -> None:
     server.model.faults["t"] = list(always(fails(500)))
     with pytest.raises(ModelError, match="answered none of 2 questions; the last failed by HTTP 500"):
-        HostedAnswerer(options(retries=0, logprobs="off"), context(tmp_path)).predict(TEXTS[:2])
+        HostedAnswerer(options(max_retries=0, logprobs="off"), context(tmp_path)).predict(TEXTS[:2])
 
 
 def test_any_number_of_labels(server: Server, options: Options, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_what_does_not_pass_is_a_failure_and_no_answer(
     server: Server, options: Options, tmp_path: Path, fault: Fault, reason: str, attempts: int
 ) -> None:
     server.model.faults["match"] = list(always(fault))
-    client = Client(options(retries=2, timeout=0.5), tmp_path)
+    client = Client(options(max_retries=2, timeout=0.5), tmp_path)
     good, bad = client.ask([question("treaty"), question("match")])
     assert good.answer is not None
     assert (bad.answer, bad.failure) == (None, reason)
@@ -148,12 +148,12 @@ def test_a_used_up_quota_ends_it_at_once(server: Server, options: Options, tmp_p
 def test_an_endpoint_that_never_answers_ends_it_early(server: Server, options: Options, tmp_path: Path) -> None:
     server.model.faults["match"] = list(always(fails(500, "the disk is on fire")))
     with pytest.raises(ModelError, match=f"none of the first {GIVE_UP} requests.*HTTP 500: the disk is on fire"):
-        Client(options(retries=0, concurrency=4), tmp_path).ask([question(f"match {place}") for place in range(99)])
+        Client(options(max_retries=0, concurrency=4), tmp_path).ask([question(f"match {place}") for place in range(99)])
     assert GIVE_UP <= len(server.model.requests) <= GIVE_UP + 4
 
 
 def test_an_endpoint_that_is_not_there(options: Options, tmp_path: Path) -> None:
-    client = Client(options(base_url="http://127.0.0.1:9/v1", retries=1), tmp_path)
+    client = Client(options(base_url="http://127.0.0.1:9/v1", max_retries=1), tmp_path)
     assert client.ask([question("match")])[0].failure == "connection error"
     with pytest.raises(ModelError, match="answered none of 1 questions"):
         client.require_answers()
@@ -185,7 +185,7 @@ def test_a_rerun_asks_nothing(server: Server, options: Options, tmp_path: Path) 
     first = Client(options(**prices), tmp_path)
     told = first.ask([*questions, questions[0]])
     assert len(server.model.requests) == 5, "a question that comes twice is sent once"
-    again = Client(options(concurrency=2, retries=0, **prices), tmp_path)
+    again = Client(options(concurrency=2, max_retries=0, **prices), tmp_path)
     assert again.ask([*questions, questions[0]]) == told
     assert len(server.model.requests) == 5
     facts = again.facts()
@@ -247,7 +247,7 @@ def test_what_is_kept_holds_neither_prompt_nor_key(
     server.model.faults["treaty"] = [fails(500, f"{server.model.key} is out of luck")] * 9
     caplog.set_level(logging.DEBUG)
     echo = {"prompt": "Text: confidential match\nCategory: B", "max_tokens": 0, "echo": True, "logprobs": 1}
-    client = Client(options(retries=0), tmp_path, private=True)
+    client = Client(options(max_retries=0), tmp_path, private=True)
     client.ask([question("confidential match"), Question("completions", echo, " B"), question("treaty")])
     assert server.model.keys == {"Bearer sk-very-secret"}
     kept = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]

@@ -208,7 +208,7 @@ def request(server: Server, task: str = "ag_news", model: str = "openai/test") -
     """The flags of a run of a few documents."""
     return (
         *("run", "--task", task, "--method", "zero_shot", "--model", model, "--base_url", server.url),
-        *("--template", "letters", "--limit", "40", "--train_limit", "20", "--backoff", "0.001", "--retries", "1"),
+        *("--template", "letters", "--limit", "40", "--train_limit", "20", "--backoff", "0.001", "--max_retries", "1"),
     )
 
 
@@ -247,7 +247,7 @@ def test_what_failed_makes_a_run_incomplete_and_the_same_command_goes_on(
 ) -> None:
     server.model.answers = dict(WORDS)
     server.model.faults["sensor"] = list(always(fails(500)))
-    flags: dict[str, Any] = {"model": "openai/test", "base_url": server.url, "backoff": 0.001, "retries": 1}
+    flags: dict[str, Any] = {"model": "openai/test", "base_url": server.url, "backoff": 0.001, "max_retries": 1}
     flags |= {"template": "letters", "limit": 40, "train_limit": 20, "output_path": tmp_path / "runs"}
     broken = evalsuite.run("ag_news", "zero_shot", **flags)
     rows = [json.loads(line) for line in (broken.directory / "samples_ag_news.jsonl").read_text().splitlines()]

@@ -84,12 +84,21 @@ def test_data_in_markdown_reads_as_it_was() -> None:
 
 @pytest.mark.parametrize("model", [None, "meta-llama/Llama-3.2-3B", "a: b # c", "yes", "line\nbreak"])
 def test_the_front_matter_is_yaml(model: str | None) -> None:
-    _, front, body = card(results(["a", "b"], model=model), None).split("---\n", 2)
+    _, front, body = card(results(["a", "b"], model=model), None, "peft" if model else None).split("---\n", 2)
     data = yaml.safe_load(front)
     assert data["tags"] == ["text-classification", "evalsuite", "spy"]
     assert data.get("base_model") == model
     assert ("library_name" in data) == (model is not None)
     assert body.startswith("\n# spy on words\n")
+
+
+@pytest.mark.parametrize(("folder", "library"), [("adapter", "peft"), ("model", "transformers"), ("other", None)])
+def test_the_library_is_the_one_that_loads_what_was_saved(folder: str, library: str | None, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir()
+    write_card(tmp_path, results(["a", "b"], model="openai/remote"), None)
+    data = yaml.safe_load((tmp_path / "README.md").read_text(encoding="utf-8").split("---\n", 2)[1])
+    assert data.get("library_name") == library
+    assert ("base_model" in data) == (library is not None)
 
 
 def test_the_snippet_stands_in_the_card_as_it_runs(tmp_path: Path) -> None:
