@@ -37,13 +37,15 @@ class Probe:
     """A fitted probe: weight float32 [k, h], bias float32 [k] or None, and how it was found.
 
     ``cv_scores`` maps each C that was tried to its mean log-loss on held-out folds, in nats; it is empty where there
-    were too few documents to search, and ``c`` is then the fallback. The search goes up the grid and ends at the first
-    C that is worse. ``converged`` is False where a fit ran out of iterations.
+    were too few documents to search, and ``c`` is then the fallback. The search goes up the grid and ends where
+    two in a row are worse than the best. ``chosen_by`` says where ``c`` is from. ``converged`` is False where a fit ran
+    out of iterations.
     """
 
     weight: Floats
     bias: Floats | None
     c: float
+    chosen_by: str
     seconds: float
     cv_scores: Mapping[float, float]
     converged: bool
@@ -57,7 +59,7 @@ class Probe:
         """How it was found, for a run's facts."""
         return {
             "probe_c": self.c,
-            "probe_chosen_by": "cross-validation" if self.cv_scores else "fallback: fewer documents than folds",
+            "probe_chosen_by": self.chosen_by,
             "probe_cv_log_loss": {f"{c:g}": loss for c, loss in self.cv_scores.items()},
             "probe_converged": self.converged,
             "probe_seconds": self.seconds,
@@ -108,14 +110,19 @@ def fit_probe(
         )
     scaling = Scaling.of(features, intercept)
     scaled = scaling.apply(features)
-    scores = _search(scaled, gold, multilabel, intercept, seed) if c is None and len(gold) >= FOLDS else {}
-    if c is None:
-        c = min(scores, key=scores.__getitem__) if scores else FALLBACK_C
+    scores: dict[float, float] = {}
+    if c is not None:
+        chosen_by = "option"
+    elif len(gold) < FOLDS:
+        c, chosen_by = FALLBACK_C, "fallback: fewer documents than folds"
+    else:
+        scores = _search(scaled, gold, multilabel, intercept, seed)
+        c, chosen_by = min(scores, key=scores.__getitem__), "cross-validation"
     machines = _Machines(scaled, gold, multilabel, intercept)
     coefficients, intercepts = machines.fit(c, count)
     weight, bias = scaling.fold(coefficients, intercepts)
     seconds = time.monotonic() - started
-    return Probe(weight, bias if intercept else None, c, seconds, scores, machines.converged)
+    return Probe(weight, bias if intercept else None, c, chosen_by, seconds, scores, machines.converged)
 
 
 def choose_layer(
@@ -202,6 +209,19 @@ class _Machines:
             LogisticRegression(fit_intercept=intercept, max_iter=MAX_ITERATIONS, warm_start=True)
             for _ in range(gold.shape[1] if multilabel else 1)
         ]
+        if intercept and not multilabel:
+            self._start_from_shares(scaled.shape[1])
+
+    def _start_from_shares(self, width: int) -> None:
+        """Begin where every document gets the labels' shares: intercepts are not penalised, and rare labels' are large.
+
+        From 0, a strong penalty takes hundreds of iterations to get there, and may stop on the way.
+        """
+        classes, weights = self._classes()
+        shares = np.log(np.bincount(classes, weights=weights, minlength=self.gold.shape[1]) / weights.sum())
+        intercepts = np.diff(shares) if len(shares) == 2 else shares - shares.mean()
+        self.solvers[0].coef_ = np.zeros((len(intercepts), width), np.float32)
+        self.solvers[0].intercept_ = intercepts.astype(np.float32)
 
     def fit(self, c: float, count: Callable[[int], None] = lambda labels: None) -> tuple[Floats, Floats]:
         """Coefficients [k, h] and intercepts [k] (zeros where there is none) for the penalty 1 / ``c``."""
@@ -250,7 +270,7 @@ class _Machines:
 
 
 def _search(scaled: Floats, gold: Bools, multilabel: bool, intercept: bool, seed: int) -> dict[float, float]:
-    """Mean log-loss over the folds for every C of the grid, up to the first that is worse than the one before."""
+    """Mean log-loss over the folds for every C of the grid, until two in a row are worse than the best."""
     random = np.random.default_rng(seed)
     rows = random.permutation(len(gold))[:SEARCH_DOCUMENTS]
     if multilabel and gold.shape[1] > SEARCH_LABELS:
@@ -270,6 +290,6 @@ def _search(scaled: Floats, gold: Bools, multilabel: bool, intercept: bool, seed
             logits = scaled[part] @ coefficients.T + intercepts
             losses.append(negative_log_likelihood(probabilities_of(logits, multilabel), gold[part], multilabel).mean())
         scores[c] = float(np.mean(losses))
-        if scores[c] > min(scores.values()):
+        if min(list(scores.values())[-2:]) > min(scores.values()):
             break
     return scores
