@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from evalsuite.contracts import Example, MethodSpec, RunContext, Scores
@@ -198,10 +199,13 @@ class Embedding:
         if not validation or metric is None:
             raise ModelError("layer=auto chooses on validation, and there is none; name a layer")
         layers = candidate_layers(count_layers(classifier.backbone))
-        few, held_out = encoded.first(LAYER_TRAIN), list(validation)[:LAYER_VALIDATION]
+        # drawn, as a file may be sorted by label
+        random = np.random.default_rng(self.ctx.seed)
+        few = random.permutation(len(train))[:LAYER_TRAIN].tolist()
+        held_out = [validation[row] for row in random.permutation(len(validation))[:LAYER_VALIDATION].tolist()]
         choice = choose_layer(
-            self._features(few, layers),
-            one_hot(train[:LAYER_TRAIN], len(self.ctx.labels)),
+            self._features(encoded.rows(few), layers),
+            one_hot([train[row] for row in few], len(self.ctx.labels)),
             self._features(classifier.encode([example.text for example in held_out]), layers),
             lambda logits: metric(Scores(logits=logits), held_out),
             multilabel=self.ctx.multilabel,
@@ -216,7 +220,7 @@ class Embedding:
 
         classifier = self._ready()
         self.layer = layer
-        timed = encoded.first(TIMED)
+        timed = encoded.rows(range(min(TIMED, len(encoded.ids))))
         gain = measured_gain(classifier.backbone, layer, lambda: classifier.logits(timed))
         self.ctx.facts.update(layer=layer, speed_gain=round(gain, 3))
 

@@ -36,9 +36,9 @@ class Encoded:
     def lengths(self) -> list[int]:
         return [len(ids) for ids in self.ids]
 
-    def first(self, count: int) -> Encoded:
-        """The first documents alone."""
-        return Encoded(self.ids[:count], self.truncated)
+    def rows(self, chosen: Sequence[int]) -> Encoded:
+        """The documents with these indices alone."""
+        return Encoded([self.ids[row] for row in chosen], self.truncated)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, side: str = "right") -> Encoded:
