@@ -1,4 +1,4 @@
-"""Gives a model's memory back, so that the next one has room."""
+"""Gives a model's memory back, so that the next one has room, and says how much was held."""
 
 from __future__ import annotations
 
@@ -11,3 +11,11 @@ def release_memory() -> None:
     gc.collect()
     if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def peak_gpu_memory() -> int | None:
+    """The most that torch has held on the GPU since it last began to count, in bytes; None without one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return int(torch.cuda.max_memory_allocated())

@@ -28,11 +28,24 @@ def _needs_a_gpu() -> None:
         pytest.skip("torch sees no GPU")
 
 
-@pytest.mark.parametrize("method", ["embedding", "instruction"])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("embedding", {"epochs": 1}),
+        ("embedding", {"epochs": 1, "pooling": "attention", "layer": "auto"}),
+        ("instruction", {"epochs": 1}),
+        ("instruction", {"epochs": 1, "decode": "per_label"}),
+        ("zero_shot", {}),
+        ("frozen", {"layer": "auto"}),
+        ("bert", {"epochs": 1, "adaptation": "lora"}),
+    ],
+)
 @pytest.mark.parametrize("task", ["ag_news", "wipo"])
-def test_a_run_on_the_gpu(task: str, method: str, tmp_path: Path) -> None:
+def test_a_run_on_the_gpu(task: str, method: str, options: dict[str, Any], tiny_bert: Path, tmp_path: Path) -> None:
+    model = {"model": str(tiny_bert)} if method == "bert" else {}
+    few = {"train_limit": 64, "validation_limit": 64, "limit": 32}
     result = evalsuite.run(
-        task, method, device="cuda", load_in_4bit=True, train_limit=64, limit=32, epochs=1, output_path=str(tmp_path)
+        task, method, device="cuda", load_in_4bit=True, output_path=str(tmp_path), **few, **model, **options
     )
     assert result.results["facts"]["quantised"]
     assert result.results["cost"]["peak_memory_bytes"]["gpu"] > 0
