@@ -94,6 +94,7 @@ class Embedding:
             lambda logits, batch: loss(logits, batch["targets"]),
             validation,
             [example.id for example in train],
+            starts_fitted=self.config.head_init == "probe",
         )
         run(classifier.backbone, objective, self.config, self.ctx)
 

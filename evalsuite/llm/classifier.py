@@ -89,6 +89,7 @@ class TextClassifier:
         losses: Callable[[Tensor, dict[str, Tensor]], Tensor],
         validation: Sequence[Example],
         ids: Sequence[str],
+        starts_fitted: bool = False,
     ) -> Objective:
         """What to minimise over n encoded documents.
 
@@ -98,6 +99,7 @@ class TextClassifier:
             losses: (logits [b, k], the columns of the batch) -> one loss a document, float32 [b].
             validation: decides which state is kept.
             ids: names of the n documents for error messages.
+            starts_fitted: see ``Objective``.
         """
         held_out, metric = self.encode([example.text for example in validation]), self.ctx.primary_metric
         self.ctx.facts["train_truncated_share"] = encoded.truncated
@@ -118,6 +120,7 @@ class TextClassifier:
             if metric and validation
             else None,
             ids=ids,
+            starts_fitted=starts_fitted,
         )
 
     def predict(self, texts: Sequence[str]) -> Scores:

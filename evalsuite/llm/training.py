@@ -40,7 +40,8 @@ class Objective:
 
     items: encoded training documents. lengths: tokens of each. collate: items -> tensors of one micro-batch.
     losses: (model, tensors) -> one loss a document, float32 [b]. validate: the validation's primary metric, higher is
-    better; None where there is nothing to stop on. ids: names of the documents for error messages.
+    better; None where there is nothing to stop on. ids: names of the documents for error messages. starts_fitted: the
+    model can classify before the first step; that state is scored too, and kept where training makes it no better.
     """
 
     items: Sequence[Any]
@@ -49,6 +50,7 @@ class Objective:
     losses: Callable[[nn.Module, dict[str, Tensor]], Tensor]
     validate: Callable[[], float] | None
     ids: Sequence[str] | None = None
+    starts_fitted: bool = False
 
 
 @dataclass
@@ -138,6 +140,8 @@ class _Loop:
         summary, stop, saved = self.summary, False, time.monotonic()
         started = saved - summary.seconds
         count(min(summary.steps * self.batch_size, self.total_documents))
+        if summary.steps == 0 and self.objective.starts_fitted and self.evaluate_at:
+            self.validate()
         while summary.steps < summary.total_steps and not summary.stopped_early and not stop:
             documents = self.documents(summary.steps)
             self.step(documents)

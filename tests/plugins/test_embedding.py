@@ -108,7 +108,7 @@ def test_validation_decides_which_state_is_kept(tiny_llama: Path, tmp_path: Path
         return [0.9, 0.1, 0.2][len(seen) - 1]
 
     ctx = context(tmp_path, primary_metric=metric)
-    Embedding(config(tiny_llama, evaluations=3), ctx).fit(documents(24), documents(5))
+    Embedding(config(tiny_llama, evaluations=3, head_init="random"), ctx).fit(documents(24), documents(5))
     assert seen == [5, 5, 5]
     assert ctx.facts["best_step"] == 6
     assert [score for _, score in ctx.facts["validation_curve"]] == [0.9, 0.1, 0.2]
@@ -260,6 +260,22 @@ def test_step_0_logits_are_the_probes(tiny_llama: Path, tmp_path: Path, monkeypa
     saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     (head,) = (tensor for name, tensor in saved.items() if "score" in name)
     np.testing.assert_array_equal(head.numpy(), found.weight)
+
+
+def test_a_training_that_only_does_harm_leaves_the_probe(tiny_llama: Path, tmp_path: Path) -> None:
+    """A step size that destroys the model: what is kept is the state before the first step, and it is the probe's."""
+    scores: list[float] = []
+
+    def metric(given: Scores, examples: list[Example]) -> float:
+        scores.append(float(np.mean(given.logits.argmax(axis=1) == [example.labels[0] for example in examples])))
+        return scores[-1]
+
+    ctx = context(tmp_path, primary_metric=metric)
+    method = Embedding(config(tiny_llama, evaluations=3, learning_rate=0.5), ctx)
+    method.fit(documents(30), documents(30))
+    assert scores[0] > max(scores[1:])
+    assert (ctx.facts["best_step"], ctx.facts["validation_curve"][0]) == (0, (0, round(scores[0], 5)))
+    assert share_right(method, documents(30), False) == scores[0]
 
 
 def test_the_layers_above_the_one_that_is_read_are_gone(tiny_llama: Path, tmp_path: Path) -> None:
