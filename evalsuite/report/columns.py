@@ -36,6 +36,11 @@ def amount(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
 
 
+def seconds(value: float) -> str:
+    """Seconds; what took under a tenth of one is not worth its digits."""
+    return "0 s" if value < 0.1 else f"{amount(value)} s"
+
+
 def mebibytes(value: float) -> str:
     """Bytes, in MiB."""
     return f"{value / 2**20:,.0f} MiB"
@@ -150,7 +155,7 @@ def columns_of(reach: float | None = None) -> dict[str, Column]:
         ),
         "trainable": Column("trainable parameters", _median("parameters.trainable"), lambda value: f"{value:,.0f}"),
         "total": Column("parameters", _median("parameters.total"), lambda value: f"{value:,.0f}"),
-        "train": Column("median seconds of training", _median("cost.train.seconds"), lambda v: f"{amount(v)} s"),
+        "train": Column("median seconds of training", _median("cost.train.seconds"), seconds),
         "predict": Column(
             "median documents a second", _median("cost.predict.documents_per_second"), lambda v: f"{amount(v)} docs/s"
         ),
