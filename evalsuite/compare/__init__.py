@@ -1,0 +1,1 @@
+"""Which differences between finished runs are certified, and what each system costs."""

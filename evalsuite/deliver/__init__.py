@@ -1,0 +1,1 @@
+"""Out of the house: predictions on new text, exported models, the hub."""
