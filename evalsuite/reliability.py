@@ -6,11 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from evalsuite.calibration import measures, reliability_bins
+from evalsuite.calibration import AnyFloats, Array, measures, reliability_bins
 from evalsuite.contracts import Bools, Scores
 from evalsuite.decision import Decision
 
 NAMES = ("ece", "brier", "nll", "bins")
+
+
+def confidence(probabilities: AnyFloats, multilabel: bool) -> Array:
+    """How sure each document's labels are, [n], from probabilities [n, k]; NaN for a row of NaN.
+
+    Single label: the highest probability. Multi-label: that of the least certain yes or no, the lowest of max(p, 1 - p)
+    over labels, whatever the thresholds are.
+    """
+    chances = np.asarray(probabilities, np.float64)
+    sure: Array = np.maximum(chances, 1 - chances).min(axis=1) if multilabel else chances.max(axis=1)
+    return sure
 
 
 def calibration_report(scores: Scores, gold: Bools, decision: Decision, multilabel: bool) -> dict[str, Any]:

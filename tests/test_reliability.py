@@ -12,7 +12,7 @@ from evalsuite.calibration import BINS, probabilities_of, reliability_bins
 from evalsuite.contracts import Scores
 from evalsuite.decision import Decision
 from evalsuite.metrics import Bootstrap, evaluate
-from evalsuite.reliability import calibration_report
+from evalsuite.reliability import calibration_report, confidence
 
 COOLED = {False: Decision(False, 3.0), True: Decision(True, 3.0, (0.4,))}
 VECTOR = {
@@ -137,3 +137,19 @@ def test_without_logits_everything_is_null_with_a_reason() -> None:
     unanswered = Scores(logits=np.zeros((3, 3), np.float32), status=["failed"] * 3)
     report = calibration_report(unanswered, gold, Decision(False), False)
     assert report == {"before": nothing, "after": nothing, "reason": "no document has a valid answer"}
+
+
+def test_confidence_of_a_single_label_is_the_highest_probability() -> None:
+    assert confidence(np.array([[0.2, 0.7, 0.1], [1.0, 0.0, 0.0]]), False).tolist() == [0.7, 1.0]
+
+
+def test_confidence_of_multilabel_is_that_of_the_least_certain_label() -> None:
+    """0.45 is less certain than 0.9 and 0.1 are, on whichever side of a threshold it lies."""
+    assert confidence(np.array([[0.9, 0.45, 0.1], [0.01, 0.02, 0.03]]), True) == pytest.approx([0.55, 0.97])
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_confidence_of_nothing(multilabel: bool) -> None:
+    """A document without an answer has no confidence, and no documents have none."""
+    assert np.isnan(confidence(np.full((1, 3), np.nan), multilabel)).all()
+    assert confidence(np.zeros((0, 3)), multilabel).shape == (0,)
