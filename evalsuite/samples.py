@@ -5,8 +5,10 @@ Small tables are ``samples_<task>.jsonl`` (lm-eval's name), large ones ``predict
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,14 +102,65 @@ def read_samples(directory: Path, labels: Sequence[str]) -> Samples:
     )
 
 
+def difference(first: Samples, second: Samples) -> str | None:
+    """The first way in which two runs did not score the same documents by the same labels; None where they did."""
+    if first.labels != second.labels:
+        return f"they have other labels, or in another order: {_where(first.labels, second.labels, 'label')}"
+    if first.hashes != second.hashes:
+        counts = f"({len(first.hashes):,} and {len(second.hashes):,})"
+        return f"they scored other documents {counts}: {_where(first.hashes, second.hashes, 'document')}"
+    if (rows := np.flatnonzero((first.gold != second.gold).any(axis=1))).size:
+        row = int(rows[0])
+        gold = [[labels[place] for place in np.flatnonzero(table[row])] for labels, table in
+                ((first.labels, first.gold), (second.labels, second.gold))]
+        return f"document {row + 1} ({first.ids[row]}) is labelled {gold[0]} and {gold[1]}"
+    return None
+
+
+def _where(first: Sequence[str], second: Sequence[str], kind: str) -> str:
+    """The first place at which two sequences differ."""
+    place = next((n for n, (one, other) in enumerate(zip(first, second)) if one != other), min(len(first), len(second)))
+    names = [repr(names[place]) if place < len(names) else "none" for names in (first, second)]
+    return f"{kind} {place + 1} is {names[0]} and {names[1]}"
+
+
 def _rows(directory: Path) -> list[dict[str, Any]]:
     if (directory / PARQUET).is_file():
         import pyarrow.parquet as pq
 
         rows: list[dict[str, Any]] = pq.read_table(directory / PARQUET).to_pylist()
         return rows
+    with _jsonl(directory).open(encoding="utf-8") as stream:
+        return [json.loads(line) for line in stream]
+
+
+def _jsonl(directory: Path) -> Path:
     files = sorted(directory.glob("samples_*.jsonl"))
     if not files:
         raise StoreError(f"{directory} has no samples_*.jsonl and no {PARQUET}: is it a run directory?")
-    with files[0].open(encoding="utf-8") as stream:
-        return [json.loads(line) for line in stream]
+    return files[0]
+
+
+def documents_digest(directory: Path) -> str:
+    """A short hash of which documents were scored, in their order; the probabilities are not read for it.
+
+    Raises:
+        StoreError: there is no table of predictions in ``directory``.
+    """
+    if (directory / PARQUET).is_file():
+        import pyarrow.parquet as pq
+
+        found = [
+            name.encode() for name in pq.read_table(directory / PARQUET, columns=["doc_hash"])["doc_hash"].to_pylist()
+        ]
+    else:
+        # Within a JSON string a quotation mark has a backslash before it: no text can look like this key.
+        found = re.findall(rb'"doc_hash": "([^"]*)"', _jsonl(directory).read_bytes())
+    return hashlib.blake2b(b"\n".join(found), digest_size=8).hexdigest()
+
+
+def read_texts(directory: Path, hashes: Collection[str]) -> dict[str, str]:
+    """Document hash -> text, of those ``hashes`` whose text the table of predictions holds."""
+    wanted = frozenset(hashes)
+    rows = (row for row in _rows(directory) if row["doc_hash"] in wanted)
+    return {row["doc_hash"]: doc["text"] for row in rows if (doc := row.get("doc"))}
