@@ -248,16 +248,14 @@ class Frozen:
         self.ctx.facts.update(layer=layer, speed_gain=round(gain, 3))
 
     def _report(self) -> None:
-        from evalsuite.llm.footprint import count_parameters
+        from evalsuite.llm.footprint import model_facts
 
-        embedder = self._ready()
-        backbone, head = embedder.backbone, self.weight.size + self.bias.size
+        embedder, head = self._ready(), self.weight.size + self.bias.size
+        facts = model_facts(embedder.backbone, self.config)
         self.ctx.facts.update(
+            facts,
             trainable_parameters=head,
-            total_parameters=count_parameters(backbone.model).total + head,
-            attn_implementation=backbone.attn_implementation,
-            dtype=str(backbone.dtype).removeprefix("torch."),
-            quantised=backbone.quantised,
+            total_parameters=facts["total_parameters"] + head,
             pooling=embedder.pooling,
             normalize=embedder.normalize,
             bidirectional=embedder.bidirectional or embedder.encoder,

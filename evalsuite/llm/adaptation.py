@@ -13,7 +13,6 @@ from evalsuite.contracts import RunContext
 from evalsuite.errors import ModelError, OptionError
 from evalsuite.llm.adapters import attach_adapter, attach_lora, save_adapter
 from evalsuite.llm.backbone import DECODER_HEAD, Backbone, load_sequence_classifier, quiet
-from evalsuite.llm.budget import lora_facts
 from evalsuite.llm.classifier import TextClassifier
 from evalsuite.llm.footprint import estimate_training
 from evalsuite.llm.options import FineTuningOptions
@@ -50,7 +49,6 @@ def build_classifier(options: FineTuningOptions, ctx: RunContext) -> TextClassif
     backbone = load_sequence_classifier(options, ctx.labels, ctx.multilabel, ctx.device, all_weights=whole)
     if not whole:
         attach_lora(backbone, options, modules_to_save=backbone.head)
-        ctx.facts.update(lora_facts(backbone.model, options))
     return _classifier(backbone, options, ctx)
 
 

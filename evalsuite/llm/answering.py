@@ -26,8 +26,7 @@ from evalsuite.contracts import RunContext, Scores
 from evalsuite.errors import OptionError
 from evalsuite.llm.backbone import Backbone, longest_input
 from evalsuite.llm.branches import LabelBranches
-from evalsuite.llm.budget import lora_facts
-from evalsuite.llm.footprint import count_parameters
+from evalsuite.llm.footprint import model_facts
 from evalsuite.llm.generation import AnswerGrammar, decode
 from evalsuite.llm.label_scoring import LabelScorer, answer_sizes
 from evalsuite.llm.options import AnsweringOptions
@@ -116,17 +115,11 @@ class Answerer:
 
     def facts(self) -> dict[str, Any]:
         """What a result reports of the model and of how it is asked."""
-        parameters = count_parameters(self.backbone.model)
         found = {
-            "trainable_parameters": parameters.trainable,
-            "total_parameters": parameters.total,
-            "attn_implementation": self.backbone.attn_implementation,
-            "dtype": str(self.backbone.dtype).removeprefix("torch."),
-            "quantised": self.backbone.quantised,
+            **model_facts(self.backbone, self.config),
             "decode": self.decode,
             "normalise": self.config.normalise,
             "chat_template": self.encoder.chat,
-            **lora_facts(self.backbone.model, self.config),
         }
         if self.scorer is not None:
             found["label_scoring"] = f"{self.scorer.way}: {self.scorer.reason}"

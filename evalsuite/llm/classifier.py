@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from evalsuite.contracts import Example, Floats, RunContext, Scores
 from evalsuite.llm.backbone import Backbone, longest_input
 from evalsuite.llm.batching import Encoded, encode, map_batches, pad, to_device
-from evalsuite.llm.budget import lora_facts
-from evalsuite.llm.footprint import count_parameters
+from evalsuite.llm.footprint import model_facts
 from evalsuite.llm.logits import evaluation
 from evalsuite.llm.pooling import Pooling, classify
 from evalsuite.llm.training import Objective
@@ -139,12 +138,4 @@ class TextClassifier:
 
     def report(self) -> None:
         """Put the model's size and precision among the facts."""
-        parameters, backbone = count_parameters(self.backbone.model), self.backbone
-        self.ctx.facts.update(
-            trainable_parameters=parameters.trainable,
-            total_parameters=parameters.total,
-            attn_implementation=backbone.attn_implementation,
-            dtype=str(backbone.dtype).removeprefix("torch."),
-            quantised=backbone.quantised,
-            **lora_facts(backbone.model, self.options),
-        )
+        self.ctx.facts.update(model_facts(self.backbone, self.options))

@@ -30,7 +30,7 @@ from evalsuite.llm.backbone import (
     recompute_activations,
     wants_4bit,
 )
-from evalsuite.llm.budget import target_layers
+from evalsuite.llm.budget import lora_facts, target_layers
 from evalsuite.llm.layers import keep_layers
 from evalsuite.llm.options import LoraOptions, ModelOptions, TrainingOptions
 from evalsuite.llm.quantisation import is_4bit
@@ -99,6 +99,19 @@ def count_parameters(model: nn.Module) -> Parameters:
         total += size
         trainable += size if parameter.requires_grad or any(mark in name for mark in ADAPTED) else 0
     return Parameters(trainable, total)
+
+
+def model_facts(backbone: Backbone, options: object) -> dict[str, Any]:
+    """What a result says of a model: its size and precision, and what ``lora_facts`` says of its adapter."""
+    parameters = count_parameters(backbone.model)
+    return {
+        "trainable_parameters": parameters.trainable,
+        "total_parameters": parameters.total,
+        "attn_implementation": backbone.attn_implementation,
+        "dtype": str(backbone.dtype).removeprefix("torch."),
+        "quantised": backbone.quantised,
+        **lora_facts(backbone.model, options),
+    }
 
 
 def reset_peak_memory() -> None:
