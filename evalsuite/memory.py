@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import gc
 import sys
+from typing import Any
 
 
 def release_memory() -> None:
     """Collect what nobody refers to any more, and return the GPU's share; the caller has dropped its references."""
     gc.collect()
-    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
+    if (torch := _torch_with_gpu()) is not None:
         torch.cuda.empty_cache()
+
+
+def reset_peak_gpu_memory() -> None:
+    """Begin to count anew: of several runs in one process, each has its own peak."""
+    if (torch := _torch_with_gpu()) is not None:
+        torch.cuda.reset_peak_memory_stats()
 
 
 def peak_gpu_memory() -> int | None:
     """The most that torch has held on the GPU since it last began to count, in bytes; None without one."""
+    torch = _torch_with_gpu()
+    return None if torch is None else int(torch.cuda.max_memory_allocated())
+
+
+def _torch_with_gpu() -> Any:
+    """torch where it is loaded already and sees a GPU, else None: no memory is worth an import."""
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return None
-    return int(torch.cuda.max_memory_allocated())
+    return torch if torch is not None and torch.cuda.is_available() else None

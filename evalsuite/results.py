@@ -135,17 +135,11 @@ def _cost(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
     phases = outcome.accounting.phases
     for name in ("train", "predict"):
         phases[name].tokens += int(facts.pop(f"{name}_tokens", 0) or 0)
-    gpu = facts.pop("train_peak_gpu_bytes", None)
-    facts.pop("train_peak_cpu_bytes", None)  # the whole run's peak is at least that
     return {
         **outcome.accounting.to_json(),
-        "peak_memory_bytes": {"cpu": peak_memory(), "gpu": _largest(gpu, peak_gpu_memory())},
+        "peak_memory_bytes": {"cpu": peak_memory(), "gpu": peak_gpu_memory()},
         "usd": facts.pop("usd", None),
     }
-
-
-def _largest(*values: int | None) -> int | None:
-    return max((value for value in values if value is not None), default=None)
 
 
 def _data(prepared: Prepared) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from evalsuite.contracts import Progress, Scores
 from evalsuite.decision import split_validation
 from evalsuite.environment import describe_environment, is_main_process
 from evalsuite.errors import UsageError
-from evalsuite.memory import release_memory
+from evalsuite.memory import release_memory, reset_peak_gpu_memory
 from evalsuite.opening import make_context, write_request
 from evalsuite.preparation import Prepared, prepare
 from evalsuite.progress import Silent
@@ -73,6 +73,7 @@ def execute(prepared: Prepared, progress: Progress) -> RunResult:
             raise UsageError(f"{directory.final} is complete; use --overwrite missing to read it, always to replace it")
         return open_run(directory.final)
     check_retries(spec.retries)
+    reset_peak_gpu_memory()
     context = make_context(prepared.request, prepared.registry, directory.partial, progress, prepared.device)
     # Before the directory is claimed: a request that cannot work leaves nothing behind.
     needed = preflight.estimate(prepared, context)

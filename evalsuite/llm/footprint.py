@@ -1,4 +1,4 @@
-"""How large a model is, how much memory a run took, and how much it will take.
+"""How large a model is, and how much memory its training will take.
 
 The estimate for a machine that is not at hand, of a published shape (``evalsuite.llm.shapes``) or of any model::
 
@@ -19,7 +19,6 @@ import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from evalsuite import accounting
 from evalsuite.errors import EvalsuiteError
 from evalsuite.llm.adapters import attach_lora
 from evalsuite.llm.backbone import (
@@ -112,18 +111,6 @@ def model_facts(backbone: Backbone, options: object) -> dict[str, Any]:
         "quantised": backbone.quantised,
         **lora_facts(backbone.model, options),
     }
-
-
-def reset_peak_memory() -> None:
-    """Start a new measurement on the GPU; the CPU's peak is that of the whole process."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-
-
-def peak_memory() -> dict[str, int | None]:
-    """Bytes: the process's largest resident set, and the most that torch held on the GPU (None without one)."""
-    gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    return {"peak_cpu_bytes": accounting.peak_memory(), "peak_gpu_bytes": gpu}
 
 
 def estimate_training(

@@ -26,7 +26,6 @@ from evalsuite.llm.backbone import Backbone, recompute_activations
 from evalsuite.llm.batching import micro_batches, steps_of_epoch, to_device
 from evalsuite.llm.checkpoint import newest_checkpoint, restore_tensors, save_checkpoint, trainable_tensors
 from evalsuite.llm.distributed import Processes
-from evalsuite.llm.footprint import peak_memory, reset_peak_memory
 from evalsuite.llm.interrupts import StopRequest, stop_on_signal
 from evalsuite.llm.options import TrainingOptions
 from evalsuite.llm.seeding import random_state, restore_random_state, seed_everything
@@ -99,7 +98,6 @@ def train(backbone: Backbone, objective: Objective, options: TrainingOptions, ct
     gradient_checkpointing = options.gradient_checkpointing
     if gradient_checkpointing if gradient_checkpointing is not None else backbone.device.type == "cuda":
         recompute_activations(backbone.model, True)
-    reset_peak_memory()
     try:
         with stop_on_signal() as request, ctx.progress.bar("training", loop.total_documents) as count:
             loop.run(request, count)
@@ -313,5 +311,4 @@ class _Loop:
             "token_budget": summary.token_budget,
             "memory_cuts": summary.memory_cuts,
             "processes": self.processes.count,
-            **{f"train_{name}": value for name, value in peak_memory().items()},
         }

@@ -208,7 +208,6 @@ def test_facts(tiny_llama: Path, tmp_path: Path) -> None:
     assert ctx.facts["epochs"] == pytest.approx(5 / 3, abs=1e-3)
     assert sum(lengths) < ctx.facts["train_tokens"] < 2 * sum(lengths)
     assert ctx.facts["train_seconds"] > 0
-    assert ctx.facts["train_peak_cpu_bytes"] > 50e6
     assert [step for step, _ in ctx.facts["loss_curve"]] == [1, 2, 3, 4, 5]
     assert ctx.facts["loss_curve"][-1][1] < ctx.facts["loss_curve"][0][1]
 
