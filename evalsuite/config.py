@@ -15,7 +15,7 @@ from evalsuite.contracts import MethodSpec, Task
 from evalsuite.decision import DecisionOptions
 from evalsuite.errors import OptionError, UnknownNameError, UsageError
 from evalsuite.registry import Registry
-from evalsuite.spec import RunSpec
+from evalsuite.spec import TUNING_KEYS, RunSpec
 
 # Fields of a RunSpec that a person sets by their own flag or by their own key in a file.
 RUN_FIELDS = tuple(
@@ -279,6 +279,8 @@ def _checked(run: Mapping[str, Any], origins: Mapping[tuple[str, str], str]) -> 
         raise OptionError(f"--retries {spec.retries} must be 0 or more")
     if not 0 <= spec.seed <= LARGEST_SEED:
         raise OptionError(f"--seed {spec.seed} must be from 0 to {LARGEST_SEED}")
+    if spec.tuning is not None and set(spec.tuning) != set(TUNING_KEYS):
+        raise OptionError(f"tuning holds {', '.join(spec.tuning) or 'nothing'}; expected what a sweep writes there")
     if spec.num_fewshot < 0:
         raise OptionError(f"--num-fewshot {spec.num_fewshot} must be 0 or more examples")
     return spec

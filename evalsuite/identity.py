@@ -17,7 +17,7 @@ from evalsuite.spec import RunSpec
 from evalsuite.store import digest_of
 
 # Where the run happens, how loudly and where it is kept change no number.
-# The task's options and the template's name are stood for by the hashes of what they select.
+# The task's options and the template's name are stood for by the hashes of what they select, the last two by _scoring.
 NOT_IDENTITY = (
     "device",
     "output_path",
@@ -28,6 +28,8 @@ NOT_IDENTITY = (
     "origins",
     "preset",
     "task_options",
+    "split",
+    "tuning",
 )
 
 
@@ -92,6 +94,7 @@ def run_identity(
         kept["method_options"].pop("model", None)
     return {
         **kept,
+        **_scoring(spec),
         "task": task.name,
         "primary_metric": task.primary_metric,
         "private": task.private,
@@ -103,6 +106,15 @@ def run_identity(
         "code": code_version(),
         **({"more": dict(more)} if more else {}),
     }
+
+
+def _scoring(spec: RunSpec) -> dict[str, Any]:
+    """The split that is scored, where it is not test, and the options that were tried to choose those of this run.
+
+    Not how well they did: a trial that is done again and ends a little different makes no other run of this one.
+    """
+    split = {} if spec.split == "test" else {"split": spec.split}
+    return {**split, **({"tried": list(spec.tuning["tried"])} if spec.tuning else {})}
 
 
 def run_id(identity: Mapping[str, Any]) -> str:

@@ -23,7 +23,10 @@ from evalsuite.store import RunDirectory, digest_of
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run whose data is read and whose identity is known; nothing is written yet."""
+    """A run whose data is read and whose identity is known; nothing is written yet.
+
+    ``splits.test`` holds the documents that are scored: half of validation where the request says so.
+    """
 
     registry: Registry
     request: Request
@@ -60,7 +63,7 @@ def prepare(registry: Registry, spec: RunSpec, task: Task, method: MethodSpec) -
     whole = load_splits(task, spec)
     check_options(DecisionOptions.model_validate(spec.decision_options), whole.multilabel, len(whole.labels))
     splits, shots = without_shots(limited(whole, spec), whole, spec, task)
-    for name, examples in (("train", splits.train), ("test", splits.test)):
+    for name, examples in (("train", splits.train), (spec.split, splits.test)):
         if not examples:
             raise DataError(f"task {task.name}: the {name} split is empty; see: evalsuite validate --task {spec.task}")
     request = Request(spec, TaskFacts.of(task, splits, shots))
@@ -107,17 +110,21 @@ def load_splits(task: Task, spec: RunSpec) -> Splits:
 
 
 def limited(splits: Splits, spec: RunSpec) -> Splits:
-    """Apply the limits of the three splits: the documents with the smallest hashes of their ids, in their old order.
-
+    """The documents that the request uses: limits keep those with the smallest hashes of their ids, in their old order;
     ``train_size`` then picks among the training documents, so many of each class.
+
+    With split="validation", half of validation stands in place of test: what stops training and fits the decision is
+    never what is scored.
     """
-    count = spec.limit if spec.limit is None or spec.limit >= 1 else len(splits.test) * spec.limit
-    test = splits.test if count is None else smallest_hashes(splits.test, max(1, round(count)))
+    most, test = spec.validation_limit, splits.test
+    validation = splits.validation if most is None else smallest_hashes(splits.validation, most)
+    if spec.split == "validation":
+        validation, test = halved(validation)
+    count = spec.limit if spec.limit is None or spec.limit >= 1 else len(test) * spec.limit
+    test = test if count is None else smallest_hashes(test, max(1, round(count)))
     train = splits.train if spec.train_limit is None else smallest_hashes(splits.train, spec.train_limit)
     if spec.train_size is not None:
         train = balanced_subset(train, spec.train_size, spec.seed, len(splits.labels))
-    most = spec.validation_limit
-    validation = splits.validation if most is None else smallest_hashes(splits.validation, most)
     return replace(splits, train=train, validation=validation, test=test)
 
 
@@ -139,6 +146,15 @@ def without_shots(splits: Splits, whole: Splits, spec: RunSpec, task: Task) -> t
     shots = draw_examples(splits.train, spec.num_fewshot, spec.seed, len(splits.labels), scored)
     drawn = {example.id for example in shots}
     return replace(splits, train=[example for example in splits.train if example.id not in drawn]), shots
+
+
+def halved(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+    """Two halves by a hash of the document id, not the one by which a run cuts its validation split in two."""
+    halves: tuple[list[Example], list[Example]] = ([], [])
+    for example in examples:
+        half = hashlib.blake2b(example.id.encode(), digest_size=1, person=b"scored").digest()[0] % 2
+        halves[half].append(example)
+    return halves
 
 
 def smallest_hashes(examples: Sequence[Example], count: int) -> list[Example]:

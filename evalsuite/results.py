@@ -54,6 +54,8 @@ def assemble(prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
         "method": prepared.method.name,
         "model": spec.method_options.get("model"),
         "seed": spec.seed,
+        "split": spec.split,
+        "tuning": spec.tuning,
         "primary_metric": task.primary_metric,
         "labels": list(splits.labels),
         "multilabel": splits.multilabel,
@@ -92,7 +94,7 @@ def _lm_eval_keys(prepared: Prepared, outcome: Outcome, now: float) -> dict[str,
     table: dict[str, Any] = {"alias": task.name}
     for name, value in values.items():
         table[f"{names.get(name, name)},none"] = value
-    sizes = {"original": prepared.full_sizes["test"], "effective": len(prepared.splits.test)}
+    sizes = {"original": prepared.full_sizes[spec.split], "effective": len(prepared.splits.test)}
     seconds = sum(phase.seconds for phase in outcome.accounting.phases.values())
     return {
         "results": {task.name: table},
@@ -152,11 +154,20 @@ def _data(prepared: Prepared) -> dict[str, Any]:
         "citation": task.citation,
         "private": task.private,
         "synthetic": splits.synthetic,
-        "sizes": {name: len(splits.split(name)) for name in ("train", "validation", "test")},
+        "sizes": _sizes(prepared),
         "full_sizes": dict(prepared.full_sizes),
         "support_train": one_hot(splits.train, len(splits.labels)).sum(axis=0).tolist(),
         "findings": {name: len(ids) for name, ids in splits.findings.items()},
     }
+
+
+def _sizes(prepared: Prepared) -> dict[str, int]:
+    """Documents of each split that the run used; a trial on validation uses none of test."""
+    splits = prepared.splits
+    train, validation, scored = len(splits.train), len(splits.validation), len(splits.test)
+    if prepared.spec.split == "validation":
+        return {"train": train, "validation": validation + scored, "test": 0}
+    return {"train": train, "validation": validation, "test": scored}
 
 
 def _prompt(prepared: Prepared) -> dict[str, Any] | None:
@@ -173,6 +184,11 @@ def _prompt(prepared: Prepared) -> dict[str, Any] | None:
 def notices(prepared: Prepared) -> list[str]:
     """What a reader must know before believing the numbers, in sentences for the terminal, the result and the card."""
     lines = []
+    if prepared.spec.split == "validation":
+        lines.append(
+            "Split: scored on one half of the validation split, the other half stopped training and fitted the "
+            "decision: good for choosing options, never a result to report."
+        )
     if prepared.splits.synthetic:
         lines.append(
             f"Data: a synthetic sample in the format of {prepared.task.name}; its scores say nothing about the real "

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from evalsuite.contracts import Bools
 from evalsuite.errors import StoreError
+from evalsuite.spec import ScoredSplit
 
 PARQUET = "predictions.parquet"
 # Above this many probabilities a JSONL table is slow to read and tens of megabytes large.
@@ -29,7 +30,7 @@ class Samples:
     """The scored documents of a run: n documents, k labels.
 
     ``probabilities`` [n, k] is None where the method gives none; the row of a document without a valid answer says
-    nothing, is written as null and read back as NaN.
+    nothing, is written as null and read back as NaN. ``split``: the one that the documents come from.
     """
 
     ids: tuple[str, ...]
@@ -39,6 +40,7 @@ class Samples:
     probabilities: npt.NDArray[np.float64] | None
     status: tuple[str, ...]
     labels: tuple[str, ...]
+    split: ScoredSplit = "test"
 
 
 def write_samples(
@@ -64,6 +66,7 @@ def _row(number: int, samples: Samples, texts: Sequence[str] | None, raw: Sequen
     probabilities = samples.probabilities if samples.status[number] == "ok" else None
     row: dict[str, Any] = {
         "doc_id": samples.ids[number],
+        "split": samples.split,
         "doc_hash": samples.hashes[number],
         "target": [samples.labels[index] for index in np.flatnonzero(samples.gold[number])],
         "prediction": [samples.labels[index] for index in np.flatnonzero(samples.predicted[number])],
@@ -99,6 +102,7 @@ def read_samples(directory: Path, labels: Sequence[str]) -> Samples:
         probabilities=np.array([entry or unknown for entry in given]) if any(given) else None,
         status=tuple(row["status"] for row in rows),
         labels=tuple(labels),
+        split=rows[0].get("split", "test") if rows else "test",
     )
 
 
@@ -111,8 +115,10 @@ def difference(first: Samples, second: Samples) -> str | None:
         return f"they scored other documents {counts}: {_where(first.hashes, second.hashes, 'document')}"
     if (rows := np.flatnonzero((first.gold != second.gold).any(axis=1))).size:
         row = int(rows[0])
-        gold = [[labels[place] for place in np.flatnonzero(table[row])] for labels, table in
-                ((first.labels, first.gold), (second.labels, second.gold))]
+        gold = [
+            [labels[place] for place in np.flatnonzero(table[row])]
+            for labels, table in ((first.labels, first.gold), (second.labels, second.gold))
+        ]
         return f"document {row + 1} ({first.ids[row]}) is labelled {gold[0]} and {gold[1]}"
     return None
 

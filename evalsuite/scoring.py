@@ -49,7 +49,7 @@ def calibrate(prepared: Prepared, validation: ValidationParts, method: Method) -
 
 
 def decide(prepared: Prepared, decision: Decision, scores: Scores) -> Samples:
-    """The scored table of the test split from its scores."""
+    """The table of the scored split from its scores."""
     splits = prepared.splits
     return Samples(
         ids=tuple(example.id for example in splits.test),
@@ -59,6 +59,7 @@ def decide(prepared: Prepared, decision: Decision, scores: Scores) -> Samples:
         probabilities=decision.probabilities(scores),
         status=tuple(scores.status),
         labels=tuple(splits.labels),
+        split=prepared.spec.split,
     )
 
 

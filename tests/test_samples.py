@@ -78,6 +78,7 @@ def test_a_row_has_the_documented_keys(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     assert rows[1] == {
         "doc_id": "2",
+        "split": "test",
         "doc_hash": "bb",
         "target": ['b "quoted"', "ü\n"],
         "prediction": ['b "quoted"', "ü\n"],

@@ -29,10 +29,11 @@ def card(results: Mapping[str, Any], snippet: str | None, library: str | None = 
     parts = [
         f"# {results['method']} on {results['task']}",
         "\n".join(f"> {escaped(line)}  " for line in results["notices"]),
-        "## Result on the test split",
+        f"## Result on the {results.get('split', 'test')} split",
         _table(("metric", "value", "95% interval"), metric_rows(results)),
-        "Intervals are percentile bootstrap over the test documents: they leave out the spread over seeds.",
+        f"Intervals are percentile bootstrap over the {results.get('split', 'test')} documents: they leave out the spread over seeds.",
         _table(("cost", "value"), cost_rows(results)),
+        *_tuned(results),
         *_compared(results),
         "## Data",
         _data(results),
@@ -52,6 +53,17 @@ def _compared(results: Mapping[str, Any]) -> list[str]:
         return []
     told = "On the same documents, in the same process, each with a decision fitted on the same validation documents."
     return ["## Compared with", told, _table(REFERENCE_COLUMNS, rows)]
+
+
+def _tuned(results: Mapping[str, Any]) -> list[str]:
+    if not (tuning := results.get("tuning")):
+        return []
+    told = f"Chosen by {tuning['metric']} on validation among {tuning['trials']} trials; test was scored once, after."
+    return [
+        "## Chosen options",
+        told,
+        "\n".join(f"- {name}: {escaped(str(value))}" for name, value in tuning["chosen"].items()),
+    ]
 
 
 def _seed(results: Mapping[str, Any]) -> str:

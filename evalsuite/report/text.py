@@ -36,7 +36,7 @@ def _metric_row(name: str, entry: Mapping[str, Any], primary: str) -> tuple[str,
     return title, f"{entry['value']:.4f}", f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
 
 
-RUN_COLUMNS = ("task", "method", "model", "seed", "result", "95% interval", "trainable", "train", "predict")
+RUN_COLUMNS = ("task", "method", "model", "seed", "split", "result", "95% interval", "trainable", "train", "predict")
 
 
 def run_row(results: Mapping[str, Any]) -> tuple[str, ...]:
@@ -49,6 +49,7 @@ def run_row(results: Mapping[str, Any]) -> tuple[str, ...]:
         results["method"],
         results["model"] or "",
         str(results["seed"]),
+        results.get("split", "test"),
         f"{title} {value}",
         interval,
         _count(results["parameters"]["trainable"]),
