@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from evalsuite.errors import nearest
 from evalsuite.options import Options, option
 
 QLORA = "QLoRA, arXiv 2305.14314, appendix B.2, and its published qlora.py"
@@ -18,6 +19,7 @@ PAPER = "arXiv 2512.12677"
 HOUSE = "house default"
 FOCAL = "arXiv 1708.02002"
 BERT = "BERT, arXiv 1810.04805, appendix A.3, and its published run_classifier.py"
+TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 MULTIPLES = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
 
@@ -147,6 +149,19 @@ class TrainingOptions(BatchOptions):
     checkpoint_minutes: float = option(
         10, "time between checkpoints", unit="minutes", gt=0, source=HOUSE, identity=False
     )
+    report_to: tuple[str, ...] = option(
+        (), f"experiment trackers, with commas between: {', '.join(TRACKERS)}", source=HOUSE, identity=False
+    )
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _known_trackers(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [name.strip() for name in value.split(",") if name.strip() not in ("", "none")]
+        for name in value or ():
+            if name not in TRACKERS:
+                raise ValueError(f"unknown tracker {name!r}; {nearest(str(name), TRACKERS)}")
+        return tuple(dict.fromkeys(value or ()))
 
     @property
     def documents_per_step(self) -> int:

@@ -29,6 +29,7 @@ from evalsuite.llm.distributed import Processes
 from evalsuite.llm.interrupts import StopRequest, stop_on_signal
 from evalsuite.llm.options import TrainingOptions
 from evalsuite.llm.seeding import random_state, restore_random_state, seed_everything
+from evalsuite.llm.trackers import Trackers
 
 CURVE_POINTS = 50
 
@@ -95,6 +96,8 @@ def train(backbone: Backbone, objective: Objective, options: TrainingOptions, ct
         raise TrainingError("there are no training documents; give at least one")
     loop = _Loop(backbone, objective, options, ctx)
     loop.resume()
+    if loop.processes.is_main:
+        loop.trackers.start(options, ctx, loop.summary.steps)
     gradient_checkpointing = options.gradient_checkpointing
     if gradient_checkpointing if gradient_checkpointing is not None else backbone.device.type == "cuda":
         recompute_activations(backbone.model, True)
@@ -105,6 +108,7 @@ def train(backbone: Backbone, objective: Objective, options: TrainingOptions, ct
         recompute_activations(backbone.model, False)
         backbone.model.eval()
         loop.optimizer.zero_grad(set_to_none=True)
+        loop.trackers.close()
     ctx.facts.update(loop.facts())
     return loop.summary
 
@@ -123,6 +127,7 @@ class _Loop:
         self.summary = TrainingSummary(total_steps=total, token_budget=options.token_budget)
         self.best: dict[str, Tensor] | None = None
         self.folder = ctx.workdir / "checkpoints"
+        self.trackers = Trackers()
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         times = options.evaluations if objective.validate else 0
         self.evaluate_at = {round(total * (turn + 1) / times) for turn in range(times)}
@@ -226,6 +231,8 @@ class _Loop:
         summary.tokens += sum(self.objective.lengths[index] for index in documents)
         summary.losses.append(loss)
         summary.grad_norms.append(norm)
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.trackers.log(summary.steps, {"train/loss": loss, "train/learning_rate": rate, "train/grad_norm": norm})
 
     def not_finite(self, loss: float, norm: float, documents: Sequence[int]) -> str:
         names = [self.objective.ids[index] if self.objective.ids else str(index) for index in documents[:5]]
@@ -246,6 +253,7 @@ class _Loop:
         summary = self.summary
         best = max((score for _, score in summary.validations), default=-math.inf)
         summary.validations.append((summary.steps, score))
+        self.trackers.log(summary.steps, {"validation/score": score})
         if score > best or summary.best_step is None:
             summary.best_step = summary.steps
             self.best = trainable_tensors(self.backbone.model)
