@@ -5,7 +5,7 @@ Every metric here is a function of sums over documents, so that one matrix produ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,21 @@ def label_statistics(gold: Bools, predicted: Bools, invalid: Bools | None = None
         predicted = predicted & ~invalid[:, None]
         matches = matches & ~invalid
     return np.hstack([gold & predicted, predicted, gold, matches[:, None]])
+
+
+def answered_statistics(gold: Bools, predicted: Bools, status: Sequence[str]) -> Bools:
+    """What each document adds to a run's counts: [n, 3k + 2], :func:`label_statistics` and a one.
+
+    A failed document, one without an answer, adds nothing, not even to the number of documents.
+    """
+    states = np.asarray(status, dtype=np.str_)
+    answered = (states != "failed")[:, None]
+    return np.hstack([label_statistics(gold, predicted, states == "invalid") & answered, answered])
+
+
+def answered_summaries(sums: Array) -> dict[str, Array]:
+    """:func:`summaries` of the answered documents, from sums [..., 3k + 2] of :func:`answered_statistics`."""
+    return summaries(sums[..., :-1], sums[..., -1])
 
 
 def summaries(sums: npt.ArrayLike, documents: npt.ArrayLike) -> dict[str, Array]:
@@ -76,18 +91,19 @@ def bootstrap_sums(statistics: Table, resamples: int, seed: int) -> Array:
     pooled first: a resample is then one multinomial draw over the distinct rows, which has the same distribution as
     drawing documents. Where the distinct rows are many, documents are drawn. Works in blocks of bounded memory.
     """
-    n, m = statistics.shape
+    return np.concatenate(list(bootstrap_blocks(statistics, resamples, seed)) or [np.empty((0, statistics.shape[1]))])
+
+
+def bootstrap_blocks(statistics: Table, resamples: int, seed: int) -> Iterator[Array]:
+    """The rows of :func:`bootstrap_sums` in blocks [<= resamples, m], for those who need not have all at once."""
+    n = len(statistics)
     rows, pattern_of, sizes = _distinct_rows(statistics)
     # Counts below 2**24 are exact in float32, whose matrix products take half the time.
     exact = rows.dtype == np.bool_ and n < 2**24
     factors = rows.astype(np.float32 if exact else np.float64)
     rng = np.random.default_rng(seed)
-    sums = np.empty((resamples, m))
-    done = 0
     for weights in _weights(rng, pattern_of, sizes, resamples):
-        sums[done : done + len(weights)] = weights.astype(factors.dtype) @ factors
-        done += len(weights)
-    return sums
+        yield (weights.astype(factors.dtype) @ factors).astype(np.float64)
 
 
 def _distinct_rows(table: Table) -> tuple[Table, npt.NDArray[np.intp], npt.NDArray[np.intp]]:

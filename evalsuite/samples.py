@@ -125,7 +125,8 @@ def difference(first: Samples, second: Samples) -> str | None:
 
 def _where(first: Sequence[str], second: Sequence[str], kind: str) -> str:
     """The first place at which two sequences differ."""
-    place = next((n for n, (one, other) in enumerate(zip(first, second)) if one != other), min(len(first), len(second)))
+    pairs = enumerate(zip(first, second, strict=False))
+    place = next((place for place, (one, other) in pairs if one != other), min(len(first), len(second)))
     names = [repr(names[place]) if place < len(names) else "none" for names in (first, second)]
     return f"{kind} {place + 1} is {names[0]} and {names[1]}"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evalsuite.counts import bootstrap_sums, label_statistics, percentile_interval, summaries
+from evalsuite.counts import answered_statistics, answered_summaries, bootstrap_sums, percentile_interval
 from evalsuite.errors import UnknownNameError, UsageError
 from evalsuite.metrics import Bootstrap
 from evalsuite.report.grouping import Group
@@ -96,23 +96,22 @@ def interval(group: Group) -> list[float] | None:
     """
     if len(group.runs) == 1:
         return group.runs[0].results["metrics"]["summary"][group.primary]["interval"] or None
-    # A failed document, one without an answer, adds nothing to its run's counts, not even to its number of documents.
-    blocks = []
-    for samples in group.samples:
-        states = np.asarray(samples.status, dtype=np.str_)
-        answered = (states != "failed")[:, None]
-        blocks.append(label_statistics(samples.gold, samples.predicted, states == "invalid") & answered)
-        blocks.append(answered)
+    blocks = [answered_statistics(samples.gold, samples.predicted, samples.status) for samples in group.samples]
     bootstrap = Bootstrap()
     drawn = bootstrap_sums(np.hstack(blocks), bootstrap.resamples, bootstrap.seed)
     scores = []
     for sums in np.split(drawn, len(group.runs), axis=1):
-        found = summaries(sums[:, :-1], sums[:, -1])
+        found = answered_summaries(sums)
         if group.primary not in found:
             return None
         scores.append(found[group.primary])
     bounds = percentile_interval(np.mean(scores, axis=0))
     return list(bounds) if bounds else None
+
+
+def _trials(group: Group) -> int:
+    """All runs of a group were tuned alike, or none was: ``trials`` is one of its fields."""
+    return int(group.fields.get("trials", 0))
 
 
 def _memory(group: Group) -> float | None:
@@ -147,6 +146,7 @@ def columns_of(reach: float | None = None) -> dict[str, Column]:
     """Name -> column, beside every metric and every dotted path. ``reach``: the score that epochs_to looks for."""
     return {
         "seeds": Column("runs that the row stands on, one a seed", lambda group: len(group.runs), str),
+        "trials": Column("options that were tried on validation to choose the row's, 0: none", _trials, str),
         "sd": Column("standard deviation over seeds of the primary metric", _across(_deviation, 2), metric),
         "lowest": Column("lowest primary metric of a seed", _across(min), metric),
         "highest": Column("highest primary metric of a seed", _across(max), metric),

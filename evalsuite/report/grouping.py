@@ -12,7 +12,7 @@ import numpy as np
 
 from evalsuite.config import RUN_FIELDS
 from evalsuite.errors import StoreError, UsageError
-from evalsuite.samples import Samples, read_samples
+from evalsuite.samples import Samples, difference, read_samples
 from evalsuite.spec import RunResult
 from evalsuite.store import MARKER, RESULTS, digest_of, find_runs, open_run
 
@@ -54,14 +54,8 @@ class Group:
         """
         read = [read_samples(run.directory, run.results["labels"]) for run in self.runs]
         for run, samples in zip(self.runs, read, strict=True):
-            first = self.runs[0].directory
-            if samples.labels != read[0].labels:
-                raise UsageError(f"{first} and {run.directory} have other labels, or in another order: no common row")
-            if samples.hashes != read[0].hashes:
-                raise UsageError(
-                    f"{first} and {run.directory} scored other test documents ({len(read[0].hashes)} and "
-                    f"{len(samples.hashes)}) by the same options: no common row; run one of them again"
-                )
+            if told := difference(read[0], samples):
+                raise UsageError(f"{self.runs[0].directory} and {run.directory} share no row: {told}; run one again")
         return read
 
 
@@ -77,10 +71,16 @@ def read_runs(places: Iterable[str | Path]) -> list[RunResult]:
     return list(found.values())
 
 
+def of_one_split(runs: Sequence[RunResult]) -> tuple[list[RunResult], int]:
+    """The runs that scored test, and how many were left out as trials on validation; where all are trials, all."""
+    tested = [run for run in runs if run.results.get("split", "test") == "test"]
+    return (tested, len(runs) - len(tested)) if tested else (list(runs), 0)
+
+
 def fields_of(results: Mapping[str, Any]) -> dict[str, Any]:
     """Every option of a run that can change its result: run fields, ``template``, the method's and the decision's
-    options by their names, what the method adds to the run's identity, the task's options as ``task.NAME``. Unset ones
-    are left out."""
+    options by their names, what the method adds to the run's identity, how many ``trials`` chose them, the task's options
+    as ``task.NAME``. Unset ones are left out."""
     identity, options = results["identity"], results["options"]
     prompt = results["prompt"] or {}
     fields = {
@@ -89,6 +89,7 @@ def fields_of(results: Mapping[str, Any]) -> dict[str, Any]:
         **{name: options["method"].get(name) for name in ("model", *identity["method_options"])},
         **identity["decision_options"],
         **identity.get("more", {}),
+        "trials": len(identity["tried"]) if "tried" in identity else None,
         **{f"task.{name}": value for name, value in options["task"].items()},
     }
     return {name: value for name, value in fields.items() if value is not None}

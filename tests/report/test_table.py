@@ -61,6 +61,7 @@ def run(
         "labels": list(LABELS),
         "prompt": None,
         "metrics": {
+            "counts": dict(report.counts),
             "summary": {
                 name: {"value": value, "interval": report.intervals.get(name)} for name, value in report.values.items()
             }
@@ -150,7 +151,7 @@ def test_a_named_row_that_no_run_has_is_refused(tmp_path: Path) -> None:
 def test_runs_of_different_test_documents_share_no_row(tmp_path: Path) -> None:
     other = [f"{row:016x}" for row in range(1, N + 1)]
     runs = [run(tmp_path, 0), run(tmp_path, 1, documents=other)]
-    with pytest.raises(UsageError, match=r"scored other test documents \(200 and 200\)"):
+    with pytest.raises(UsageError, match=r"scored other documents \(200 and 200\): document 1 is "):
         make_table(runs, Settings(columns=["f1_macro"]))
 
 

@@ -1,0 +1,200 @@
+"""Which systems differ, and how sure that is: systems are groups of runs that differ in the seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from evalsuite.compare.caveats import warnings_of
+from evalsuite.compare.compatibility import require_same_test
+from evalsuite.compare.discordance import SeedTest, seed_tests
+from evalsuite.compare.measure import Measure, find_measure
+from evalsuite.compare.resampling import SEEDS_TO_RESAMPLE, resample
+from evalsuite.compare.titles import titles
+from evalsuite.compare.wording import Finding, sentence, verdict
+from evalsuite.counts import Array, percentile_interval
+from evalsuite.errors import UsageError
+from evalsuite.report.grouping import Group
+from evalsuite.stats import bootstrap_p, holm, t_interval
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How systems are compared.
+
+    metric: the runs' primary one unless named. alpha: what Holm's p must not exceed for "certified". resamples, seed:
+    of the bootstrap.
+    """
+
+    metric: str | None = None
+    alpha: float = 0.05
+    resamples: int = 10_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class System:
+    """One system. values: the metric of every seed. interval: 95% over documents of their mean, for these seeds."""
+
+    title: str
+    group: Group
+    values: tuple[float, ...]
+    mean: float
+    interval: Interval | None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(results["seed"] for results in self.group.results)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two systems by their places. difference: first minus second, of the mean metric. interval: 95% over documents.
+
+    p, p_holm: of the paired bootstrap, and Holm's over all pairs; certified means that p_holm is at most alpha, and
+    nothing else. across_seeds: 95% paired t-interval over the seeds that both have; same_direction: in how many of them
+    the difference has the sign of the mean one. Both are None for fewer than two common seeds, or where seeds change
+    nothing. mcnemar: one test a common seed.
+    """
+
+    first: int
+    second: int
+    difference: float
+    interval: Interval
+    p: float
+    p_holm: float
+    certified: bool
+    across_seeds: Interval | None
+    same_direction: tuple[int, int] | None
+    mcnemar: tuple[SeedTest, ...]
+    verdict: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Systems on the test documents of one task, best first, and all pairs of them."""
+
+    task: str
+    metric: str
+    documents: int
+    systems: tuple[System, ...]
+    pairs: tuple[Pair, ...]
+    warnings: tuple[str, ...]
+    settings: Settings
+
+
+def compare_groups(groups: Sequence[Group], settings: Settings = Settings()) -> Comparison:
+    """Compare systems on the documents that they all scored.
+
+    The test is declared beforehand: a paired bootstrap of the metric over documents, all systems on the same draws,
+    with Holm's correction over all pairs. McNemar's tests are a second family with a correction of their own.
+
+    Raises:
+        UsageError: runs that did not score the same documents, or a metric that cannot be resampled.
+    """
+    require_same_test(groups)
+    measure = find_measure(_metric(groups, settings), groups[0].runs[0].results["multilabel"])
+    scores = resample(groups, measure, settings.resamples, settings.seed)
+    names = titles(groups)
+    unsorted = [
+        System(name, group, values, float(np.mean(values)), percentile_interval(drawn))
+        for name, group, values, drawn in zip(names, groups, scores.values, scores.drawn, strict=True)
+    ]
+    if lost := [system.title for system in unsorted if np.isnan(system.mean)]:
+        raise UsageError(f"{lost[0]}: a run has no {measure.name}: no document was answered; leave it out")
+    sign = -1 if measure.higher_is_better else 1
+    order = sorted(range(len(unsorted)), key=lambda place: (sign * unsorted[place].mean, unsorted[place].title))
+    systems = tuple(unsorted[place] for place in order)
+    return Comparison(
+        task=groups[0].runs[0].results["task"],
+        metric=measure.name,
+        documents=len(groups[0].samples[0].ids),
+        systems=systems,
+        pairs=_pairs(systems, scores.drawn[order], measure, settings),
+        warnings=warnings_of([(system.title, system.group) for system in systems]),
+        settings=settings,
+    )
+
+
+def _metric(groups: Sequence[Group], settings: Settings) -> str:
+    primaries = sorted({group.primary for group in groups})
+    if settings.metric is None and len(primaries) > 1:
+        raise UsageError(f"the runs have other primary metrics ({', '.join(primaries)}); choose one with --metric")
+    return settings.metric or primaries[0]
+
+
+def _pairs(systems: Sequence[System], drawn: Array, measure: Measure, settings: Settings) -> tuple[Pair, ...]:
+    places = list(combinations(range(len(systems)), 2))
+    gaps = [systems[first].mean - systems[second].mean for first, second in places]
+    spread = [drawn[first] - drawn[second] for first, second in places]
+    p_values = [bootstrap_p(around, gap) for around, gap in zip(spread, gaps, strict=True)]
+    corrected = holm(p_values)
+    tests = seed_tests([system.group for system in systems], places)
+    return tuple(
+        _pair(systems, place, Evidence(around, p, adjusted, own), measure, settings)
+        for place, around, p, adjusted, own in zip(places, spread, p_values, corrected.tolist(), tests, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the whole family gives a pair: its differences of the resamples, its p-values and its McNemar tests."""
+
+    drawn: Array
+    p: float
+    p_holm: float
+    tests: tuple[SeedTest, ...]
+
+
+def _pair(
+    systems: Sequence[System], place: tuple[int, int], evidence: Evidence, measure: Measure, settings: Settings
+) -> Pair:
+    first, second = (systems[number] for number in place)
+    gap = first.mean - second.mean
+    interval = percentile_interval(evidence.drawn)
+    assert interval is not None  # both have a mean, so most resamples have one
+    by_seed = _common(first, second)
+    sign = 1 if measure.higher_is_better else -1  # systems come best first
+    finding = Finding(
+        better=first.title,
+        worse=second.title,
+        gap=sign * gap,
+        interval=interval if sign > 0 else (-interval[1], -interval[0]),
+        certified=evidence.p_holm <= settings.alpha,
+        alpha=settings.alpha,
+        same_direction=_same_direction(by_seed, gap),
+        documents=len(first.group.samples[0].ids),
+        seeds_drawn=max(len(first.seeds), len(second.seeds)) >= SEEDS_TO_RESAMPLE,
+    )
+    return Pair(
+        *place,
+        difference=gap,
+        interval=interval,
+        p=evidence.p,
+        p_holm=evidence.p_holm,
+        certified=finding.certified,
+        across_seeds=t_interval(by_seed) if finding.same_direction else None,
+        same_direction=finding.same_direction,
+        mcnemar=evidence.tests,
+        verdict=verdict(finding),
+        sentence=sentence(finding),
+    )
+
+
+def _common(first: System, second: System) -> list[float]:
+    """The difference of every seed that both have."""
+    other = dict(zip(second.seeds, second.values, strict=True))
+    return [value - other[seed] for seed, value in zip(first.seeds, first.values, strict=True) if seed in other]
+
+
+def _same_direction(differences: Sequence[float], mean: float) -> tuple[int, int] | None:
+    # What seeds do not change was seen once, however often it was run.
+    if len(set(differences)) < 2:
+        return None
+    return sum(difference * mean > 0 for difference in differences), len(differences)
