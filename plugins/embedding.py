@@ -19,10 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field
 
-from evalsuite.contracts import Example, MethodSpec, RunContext, Scores
+from evalsuite.contracts import Example, Floats, MethodSpec, RunContext, Scores
 from evalsuite.errors import ModelError
 from evalsuite.hookspecs import hookimpl
 from evalsuite.llm.options import HOUSE, PAPER, LoraOptions, LossOptions, ModelOptions, TrainingOptions
@@ -35,8 +34,7 @@ if TYPE_CHECKING:
 
 HEAD = "head.safetensors"
 SETTINGS = "embedding.json"
-# Documents that layer=auto learns and compares on; more would cost more than they tell.
-LAYER_TRAIN, LAYER_VALIDATION = 1000, 500
+LAYER_MOST = 1000, 500  # documents that layer=auto learns and compares on; more would cost more than they tell
 TIMED = 32  # documents that the speed of the whole and the truncated model is measured on
 
 
@@ -77,10 +75,8 @@ class Embedding:
         seed_everything(self.ctx.seed)  # before the model is built: a random head is drawn then
         classifier = self._load_base()
         encoded = classifier.encode([example.text for example in train])
-        if self.config.layer == "auto":
-            self._choose_layer(encoded, train, validation)
-        elif self.config.layer is not None:
-            self._drop_layers(self.config.layer, encoded)
+        if self.config.layer is not None:
+            self._drop_layers(self.config.layer, encoded, train, validation)
         if self.config.pooling == "attention":
             self._add_query()
         if self.config.head_init == "probe":
@@ -177,7 +173,7 @@ class Embedding:
 
         add_attention_pooling(self._ready().backbone)
 
-    def _features(self, encoded: Encoded, layers: Sequence[int] | None = None) -> dict[int, Any]:
+    def _features(self, encoded: Encoded, layers: Sequence[int] | None = None) -> dict[int, Floats]:
         """Pooled features, float32 [n, h], of the layers named (unset: the last alone)."""
         from evalsuite.llm.features import pooled_features
 
@@ -187,43 +183,24 @@ class Embedding:
         with self.ctx.progress.bar("reading features", len(encoded.ids)) as count:
             return pooled_features(self._ready().backbone, encoded, pooling, layers, token_budget=budget, count=count)
 
-    def _choose_layer(self, encoded: Encoded, train: Sequence[Example], validation: Sequence[Example]) -> None:
-        """Probe the candidate layers of the untrained model, and keep the one that does best on validation.
-
-        Raises:
-            ModelError: there is no validation to choose on.
-        """
-        from evalsuite.llm.layers import candidate_layers, count_layers
-        from evalsuite.llm.probe import choose_layer
-
-        classifier, metric = self._ready(), self.ctx.primary_metric
-        if not validation or metric is None:
-            raise ModelError("layer=auto chooses on validation, and there is none; name a layer")
-        layers = candidate_layers(count_layers(classifier.backbone))
-        # drawn, as a file may be sorted by label
-        random = np.random.default_rng(self.ctx.seed)
-        few = random.permutation(len(train))[:LAYER_TRAIN].tolist()
-        held_out = [validation[row] for row in random.permutation(len(validation))[:LAYER_VALIDATION].tolist()]
-        choice = choose_layer(
-            self._features(encoded.rows(few), layers),
-            one_hot([train[row] for row in few], len(self.ctx.labels)),
-            self._features(classifier.encode([example.text for example in held_out]), layers),
-            lambda logits: metric(Scores(logits=logits), held_out),
-            multilabel=self.ctx.multilabel,
-            seed=self.ctx.seed,
-            intercept=False,
-        )
-        self.ctx.facts["layer_scores"] = [(layer, round(score, 5)) for layer, score in sorted(choice.scores.items())]
-        self._drop_layers(choice.layer, encoded)
-
-    def _drop_layers(self, layer: int, encoded: Encoded) -> None:
-        from evalsuite.llm.layers import measured_gain
+    def _drop_layers(
+        self, asked: int | str, encoded: Encoded, train: Sequence[Example], validation: Sequence[Example]
+    ) -> None:
+        """Drop the layers above the one that is asked for; "auto": the best on validation, of the untrained model."""
+        from evalsuite.llm.layers import best_layer, candidate_layers, drop_layers
 
         classifier = self._ready()
-        self.layer = layer
+
+        def features(examples: Sequence[Example], layers: Sequence[int]) -> dict[int, Floats]:
+            return self._features(classifier.encode([example.text for example in examples]), layers)
+
+        if isinstance(asked, int):
+            self.layer = asked
+        else:
+            layers = candidate_layers(classifier.backbone.model)
+            self.layer = best_layer(layers, features, self.ctx, train, validation, most=LAYER_MOST, intercept=False)
         timed = encoded.rows(range(min(TIMED, len(encoded.ids))))
-        gain = measured_gain(classifier.backbone, layer, lambda: classifier.logits(timed))
-        self.ctx.facts.update(layer=layer, speed_gain=round(gain, 3))
+        drop_layers(classifier.backbone, self.layer, self.ctx, lambda: classifier.logits(timed))
 
     def _start_from_probe(self, encoded: Encoded, train: Sequence[Example]) -> None:
         """Set the head to a regularised linear solution on train: its logits are then the probe's until a step is made.
@@ -270,8 +247,7 @@ def preflight(config: EmbeddingConfig, ctx: RunContext, train: Sequence[Example]
     """
     from evalsuite.llm.backbone import DECODER_HEAD, classification_head
     from evalsuite.llm.footprint import estimate_training
-    from evalsuite.llm.layers import check_layer
-    from evalsuite.llm.source import check_available, read_config
+    from evalsuite.llm.source import check_available
 
     check_available(config)
     if classification_head(config) != DECODER_HEAD:
@@ -279,8 +255,6 @@ def preflight(config: EmbeddingConfig, ctx: RunContext, train: Sequence[Example]
             f"{config.model} has no linear `score` head: the embedding method needs a decoder, "
             "use method 'bert' for an encoder"
         )
-    if isinstance(config.layer, int):
-        check_layer(config.layer, read_config(config).get_text_config().num_hidden_layers)
     return estimate_training(config, config, config, ctx.device, labels=len(ctx.labels))
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from evalsuite.contracts import Example, Floats, MethodSpec, RunContext, Scores
-from evalsuite.errors import ModelError, OptionError
+from evalsuite.errors import ModelError
 from evalsuite.hookspecs import hookimpl
 from evalsuite.llm.options import HOUSE, BatchOptions, ModelOptions
 from evalsuite.metrics import one_hot
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from evalsuite.llm.embedder import Embedded, Embedder
 
 HEAD, SETTINGS = "head.safetensors", "frozen.json"
-# Documents that layer=auto learns and compares on; more would cost more than they tell.
-LAYER_TRAIN, LAYER_VALIDATION = 2000, 1000
+LAYER_MOST = 2000, 1000  # documents that layer=auto learns and compares on; more would cost more than they tell
 TIMED = 64  # documents that the speed of the whole and the truncated model is measured on
 
 
@@ -86,10 +85,8 @@ class Frozen:
             self._read_sentence_files()
         if self.config.cache:
             embedder.identity = model_identity(self.config)
-        if self.config.layer == "auto":
-            self._choose_layer(train, validation)
-        elif self.config.layer is not None:
-            self._drop_layers(self.config.layer, train)
+        if self.config.layer is not None:
+            self._drop_layers(self.config.layer, train, validation)
         embedded = self._embed("embedding train", train)
         (features,) = embedded.vectors.values()
         with self.ctx.progress.bar("fitting the head", len(self.ctx.labels), "labels") as count:
@@ -210,42 +207,21 @@ class Frozen:
         with self.ctx.progress.bar(title, len(examples)) as count:
             return self._ready().embed([example.text for example in examples], layers, count)
 
-    def _choose_layer(self, train: Sequence[Example], validation: Sequence[Example]) -> None:
-        """Fit a head on each candidate layer, and keep the one that does best on validation.
-
-        Raises:
-            OptionError: there is no validation to choose on.
-        """
-        from evalsuite.llm.layers import candidate_layers
-        from evalsuite.llm.probe import choose_layer
-
-        metric, layers = self.ctx.primary_metric, candidate_layers(self._ready().depth)
-        if not validation or metric is None:
-            raise OptionError("layer=auto chooses on validation, and there is none; name a layer")
-        random = np.random.default_rng(self.ctx.seed)
-        few, held_out = (
-            [examples[row] for row in random.permutation(len(examples))[:most].tolist()]
-            for examples, most in ((train, LAYER_TRAIN), (validation, LAYER_VALIDATION))
-        )
-        choice = choose_layer(
-            self._embed("embedding by every layer", few, layers).vectors,
-            one_hot(few, len(self.ctx.labels)),
-            self._embed("embedding validation", held_out, layers).vectors,
-            lambda logits: metric(Scores(logits=logits), held_out),
-            multilabel=self.ctx.multilabel,
-            seed=self.ctx.seed,
-            intercept=True,
-        )
-        self.ctx.facts["layer_scores"] = [(layer, round(score, 5)) for layer, score in choice.scores.items()]
-        self._drop_layers(choice.layer, train)
-
-    def _drop_layers(self, layer: int, train: Sequence[Example]) -> None:
-        from evalsuite.llm.layers import measured_gain
+    def _drop_layers(self, asked: int | str, train: Sequence[Example], validation: Sequence[Example]) -> None:
+        """Drop the layers above the one that is asked for; "auto": the one whose head does best on validation."""
+        from evalsuite.llm.layers import best_layer, candidate_layers, drop_layers
 
         embedder, timed = self._ready(), [example.text for example in train[:TIMED]]
-        gain = measured_gain(embedder.backbone, layer, lambda: embedder.compute(timed))
-        self.layer = layer
-        self.ctx.facts.update(layer=layer, speed_gain=round(gain, 3))
+
+        def features(examples: Sequence[Example], layers: Sequence[int]) -> Mapping[int, Floats]:
+            return self._embed("embedding by every layer", examples, layers).vectors
+
+        if isinstance(asked, int):
+            self.layer = asked
+        else:
+            layers = candidate_layers(embedder.backbone.model)
+            self.layer = best_layer(layers, features, self.ctx, train, validation, most=LAYER_MOST, intercept=True)
+        drop_layers(embedder.backbone, self.layer, self.ctx, lambda: embedder.compute(timed))
 
     def _report(self) -> None:
         from evalsuite.llm.footprint import model_facts
@@ -270,12 +246,9 @@ def preflight(config: FrozenConfig, ctx: RunContext, train: Sequence[Example]) -
         OptionError: a layer that the model does not have.
     """
     from evalsuite.llm.footprint import estimate_inference
-    from evalsuite.llm.layers import check_layer
-    from evalsuite.llm.source import check_available, read_config
+    from evalsuite.llm.source import check_available
 
     check_available(config)
-    if isinstance(config.layer, int):
-        check_layer(config.layer, read_config(config).get_text_config().num_hidden_layers)
     return estimate_inference(config, config.token_budget, ctx.device)
 
 

@@ -88,11 +88,10 @@ class Embedder:
         self._read.update(distinct[place] for place in missing)
         return self._gather(texts, distinct, records)
 
-    def compute(self, texts: Sequence[str], layers: Sequence[int] = ()) -> Mapping[int, Floats]:
-        """As ``embed``, without the cache: what is timed."""
-        return {
-            layer: records["vector"] for layer, records in self._compute(list(texts), layers or [self.depth]).items()
-        }
+    def compute(self, texts: Sequence[str]) -> Floats:
+        """Vectors [n, h] of the last layer as they come, without the cache: what is timed."""
+        (records,) = self._compute(list(texts), [self.depth]).values()
+        return np.asarray(records["vector"], np.float32)
 
     def _gather(self, texts: Sequence[str], distinct: Sequence[str], records: Mapping[int, Records]) -> Embedded:
         """One row a text of the distinct ones' records."""

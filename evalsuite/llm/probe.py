@@ -66,15 +66,6 @@ class Probe:
         }
 
 
-@dataclass(frozen=True)
-class LayerChoice:
-    """The layer whose probe scores best on validation, that probe, and every layer's score."""
-
-    layer: int
-    scores: Mapping[int, float]
-    probe: Probe
-
-
 def fit_probe(
     features: Floats,
     gold: Bools,
@@ -123,35 +114,6 @@ def fit_probe(
     weight, bias = scaling.fold(coefficients, intercepts)
     seconds = time.monotonic() - started
     return Probe(weight, bias if intercept else None, c, chosen_by, seconds, scores, machines.converged)
-
-
-def choose_layer(
-    train: Mapping[int, Floats],
-    gold: Bools,
-    validation: Mapping[int, Floats],
-    score: Callable[[Floats], float],
-    *,
-    multilabel: bool,
-    seed: int,
-    intercept: bool,
-) -> LayerChoice:
-    """Fit a probe on every layer and keep the best; of equals the lower, which is the faster.
-
-    Args:
-        train: layer -> features float32 [n, h] to fit on.
-        gold: their labels, bool [n, k].
-        validation: layer -> features float32 [m, h] to choose on, of the same layers.
-        score: logits float32 [m, k] of the validation documents -> their score, higher is better.
-        multilabel: see ``fit_probe``, as the others.
-        seed: as in ``fit_probe``.
-        intercept: as in ``fit_probe``.
-    """
-    probes = {
-        layer: fit_probe(train[layer], gold, multilabel=multilabel, seed=seed, intercept=intercept) for layer in train
-    }
-    scores = {layer: score(probes[layer].logits(validation[layer])) for layer in sorted(train)}
-    best = min(scores, key=lambda layer: (-scores[layer], layer))
-    return LayerChoice(best, scores, probes[best])
 
 
 @dataclass(frozen=True)

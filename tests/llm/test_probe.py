@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from evalsuite.calibration import probabilities_of
 from evalsuite.errors import TrainingError
 from evalsuite.llm import probe as module
-from evalsuite.llm.probe import FALLBACK_C, GRID, Scaling, choose_layer, fit_probe
+from evalsuite.llm.probe import FALLBACK_C, GRID, Scaling, fit_probe
 
 H = 24
 
@@ -217,23 +217,6 @@ def test_features_that_are_not_finite() -> None:
     found[3, 5] = np.nan
     with pytest.raises(TrainingError, match=r"finite features .* 1 values that are not finite"):
         fit_probe(found, gold, multilabel=False, seed=0, intercept=True)
-
-
-def test_the_best_layer_on_validation_and_of_equals_the_lower() -> None:
-    found, gold = labelled(300, 3)
-    test, expected = labelled(200, 3, seed=9)
-    random = np.random.default_rng(0)
-    train = {1: random.normal(size=found.shape).astype(np.float32), 2: found, 3: found * 2}
-    validation = {1: random.normal(size=test.shape).astype(np.float32), 2: test, 3: test * 2}
-
-    def score(logits: Any) -> float:
-        return float((logits.argmax(axis=1) == expected.argmax(axis=1)).mean())
-
-    choice = choose_layer(train, gold, validation, score, multilabel=False, seed=0, intercept=False)
-    assert choice.layer == 2
-    assert list(choice.scores) == [1, 2, 3]
-    assert choice.scores[2] == choice.scores[3] > choice.scores[1]
-    assert score(choice.probe.logits(test)) == choice.scores[2]
 
 
 def test_rare_and_absent_labels_do_not_slow_a_strong_penalty_down() -> None:

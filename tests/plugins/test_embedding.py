@@ -18,7 +18,7 @@ from training_setup import LABELS, context, documents
 from evalsuite.config import preset_table
 from evalsuite.contracts import Example, RunContext, Scores
 from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.layers import count_layers
+from evalsuite.llm.layers import layer_stack
 from evalsuite.llm.losses import ClassificationLoss
 from evalsuite.llm.pooling import classify
 from evalsuite.metrics import one_hot
@@ -280,7 +280,7 @@ def test_a_training_that_only_does_harm_leaves_the_probe(tiny_llama: Path, tmp_p
 
 def test_the_layers_above_the_one_that_is_read_are_gone(tiny_llama: Path, tmp_path: Path) -> None:
     method = fitted(tiny_llama, context(tmp_path), layer=1)
-    assert count_layers(method._ready().backbone) == 1
+    assert len(layer_stack(method._ready().backbone.model)) == 1
     assert (method.ctx.facts["layer"], method.ctx.facts["speed_gain"] > 0) == (1, True)
     method.save(tmp_path)
     again = Embedding.load(tmp_path, method.config, context(tmp_path))
@@ -304,7 +304,7 @@ def test_layer_auto_keeps_the_layer_that_does_best_on_validation(tiny_llama: Pat
 
 
 def test_layer_auto_without_validation(tiny_llama: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="layer=auto chooses on validation, and there is none; name a layer"):
+    with pytest.raises(OptionError, match="layer=auto chooses on validation, and there is none; name a layer"):
         fitted(tiny_llama, context(tmp_path), layer="auto")
 
 

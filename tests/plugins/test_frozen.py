@@ -82,7 +82,7 @@ def test_learns_and_survives_the_disk(
 def test_the_head_is_scikit_learns(tiny_llama: Path, tmp_path: Path) -> None:
     method = fitted(tiny_llama, context(tmp_path), c=0.5)
     train = documents(30)
-    features = method._ready().compute([example.text for example in train])[2]
+    features = method._ready().compute([example.text for example in train])
     scaled = StandardScaler().fit_transform(features)
     reference = LogisticRegression(C=0.5, tol=1e-8, max_iter=5000).fit(scaled, [e.labels[0] for e in train])
     logits = method.predict([example.text for example in train]).logits
