@@ -128,8 +128,8 @@ def table(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Print one row for all runs that differ in the seed alone, from the results of finished runs."""
-    from evalsuite.report.grouping import read_runs
     from evalsuite.report.table import Settings, make_table, markdown
+    from evalsuite.selection import select_runs
 
     sweeps = [read_sweep(source) for source in sources if _is_sweep(source)]
     given = {"rows": _words(rows), "columns": _words(columns), "spread": spread, "reach": reach}
@@ -137,7 +137,7 @@ def table(
     settings = {**(sweeps[0].table if sweeps else {}), **{name: value for name, value in given.items() if value}}
     order = {key.rpartition(".")[2]: values for sweep in sweeps for key, values in sweep.values_of.items()}
     places = [output_path or f"runs/{Path(source).stem}" if _is_sweep(source) else source for source in sources]
-    made = make_table(read_runs(places), Settings(**settings, order=order))
+    made = make_table(select_runs(places), Settings(**settings, order=order))
     if made.superseded:
         console.note(f"older runs of the same options and seed, left out: {made.superseded}")
     if as_json:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evalsuite.config import RUN_FIELDS
-from evalsuite.errors import StoreError, UsageError
+from evalsuite.errors import UsageError
 from evalsuite.samples import Samples, difference, read_samples
 from evalsuite.spec import RunResult
-from evalsuite.store import MARKER, RESULTS, digest_of, find_runs, open_run
+from evalsuite.store import digest_of
 
 # Where rows have to be told apart, these are tried first.
 FIRST_FIELDS = ("task", "method", "model")
@@ -57,18 +56,6 @@ class Group:
             if told := difference(read[0], samples):
                 raise UsageError(f"{self.runs[0].directory} and {run.directory} share no row: {told}; run one again")
         return read
-
-
-def read_runs(places: Iterable[str | Path]) -> list[RunResult]:
-    """The finished runs in ``places``: run directories, or folders of them. Raises: StoreError where there is none."""
-    found: dict[Path, RunResult] = {}
-    for place in map(Path, places):
-        alone = (place / MARKER).is_file() and (place / RESULTS).is_file()
-        directories = [place] if alone else find_runs(place)
-        if not directories:
-            raise StoreError(f"{place} holds no finished run; list runs with: evalsuite ls runs --output_path FOLDER")
-        found.update((directory.resolve(), open_run(directory)) for directory in directories)
-    return list(found.values())
 
 
 def of_one_split(runs: Sequence[RunResult]) -> tuple[list[RunResult], int]:

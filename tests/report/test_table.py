@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from evalsuite.errors import StoreError, UnknownNameError, UsageError
+from evalsuite.errors import UnknownNameError, UsageError
 from evalsuite.metrics import Bootstrap, evaluate
 from evalsuite.report.columns import amount, columns_of, interval, look_up
-from evalsuite.report.grouping import Group, group_runs, read_runs, row_fields
+from evalsuite.report.grouping import Group, group_runs, row_fields
 from evalsuite.report.table import Settings, Table, make_table, markdown
 from evalsuite.samples import Samples, write_samples
 from evalsuite.spec import RunResult
@@ -303,11 +303,6 @@ def test_the_values_behind_the_text_are_plain_data(tmp_path: Path) -> None:
     (row,) = json.loads(json.dumps(table.main.values))
     assert row["seeds"] == 2
     assert row["interval"][0] < row["f1_macro"] < row["interval"][1]
-
-
-def test_a_folder_without_a_finished_run_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="holds no finished run"):
-        read_runs([tmp_path])
 
 
 @pytest.mark.parametrize(
