@@ -9,10 +9,14 @@ from typing import Any
 
 import yaml
 
+from evalsuite.report.model_index import model_index
 from evalsuite.report.text import REFERENCE_COLUMNS, cost_rows, metric_rows, reference_rows
 from evalsuite.store import write_text
 
 LIBRARIES = {"adapter": "peft", "model": "transformers"}  # folder of a run -> what loads it
+
+RUN_HERE = "Run in this folder:"
+PRIVATE = "the text is private: it is in no file of this folder"
 
 
 def write_card(directory: Path, results: Mapping[str, Any], snippet: str | None) -> None:
@@ -74,14 +78,20 @@ def _seed(results: Mapping[str, Any]) -> str:
 def _use(snippet: str | None) -> list[str]:
     if snippet is None:
         return []
-    return ["## Use it without evalsuite", "Run in this folder:", f"```python\n{snippet.strip()}\n```"]
+    return ["## Use it without evalsuite", RUN_HERE, f"```python\n{snippet.strip()}\n```"]
 
 
 def _front_matter(results: Mapping[str, Any], library: str | None) -> str:
     data: dict[str, Any] = {"tags": ["text-classification", "evalsuite", results["method"]]}
     if library:
-        data |= {"base_model": results["model"], "library_name": library, "pipeline_tag": "text-classification"}
+        data |= {
+            "base_model": results["model"].partition("@")[0],
+            "library_name": library,
+            "pipeline_tag": "text-classification",
+        }
     data["metrics"] = ["accuracy", "f1"]
+    if index := model_index(results):
+        data["model-index"] = index
     return "---\n" + yaml.safe_dump(data, sort_keys=False) + "---\n\n"
 
 
@@ -93,7 +103,7 @@ def _data(results: Mapping[str, Any]) -> str:
     lines.append(f"- fingerprint: `{data['fingerprint']}`")
     lines += [f"- {escaped(name)}: {count:,} documents" for name, count in data["findings"].items()]
     if data["private"]:
-        lines.append("- the text is private: it is in no file of this folder")
+        lines.append(f"- {PRIVATE}")
     return "\n".join(lines)
 
 
