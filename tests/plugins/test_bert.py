@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from card_snippets import TEXT, run_cards
 from safetensors.torch import load_file
 from training_setup import LABELS, context, documents
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
@@ -238,17 +236,6 @@ def test_a_real_encoder_learns_in_a_few_steps(minilm: Path, tmp_path: Path) -> N
     assert logits.argmax(axis=1).tolist() == [0, 1, 2]
 
 
-SNIPPETS = """
-import os, runpy, sys, json
-results = {}
-for folder in sys.argv[1:]:
-    os.chdir(folder)
-    results[folder] = runpy.run_path("snippet.py")["logits"][0].tolist()
-assert not any(name.startswith("evalsuite") for name in sys.modules)
-print(json.dumps(results))
-"""
-
-
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_card_snippet_gives_the_same_logits_without_evalsuite(
     tiny_bert: Path, tiny_modernbert: Path, tiny_roberta: Path, tmp_path: Path
@@ -260,17 +247,11 @@ def test_card_snippet_gives_the_same_logits_without_evalsuite(
         "adapter bfloat16": (tiny_bert, False, {"adaptation": "lora", "dtype": "bfloat16"}),
         "qlora": (tiny_modernbert, True, {"adaptation": "lora", "load_in_4bit": True}),
     }
-    expected = {}
-    for name, (model, multilabel, options) in cases.items():
-        folder = tmp_path / name
-        method = fitted(model, context(folder, multilabel), **options)
-        method.save(folder)
-        (folder / "snippet.py").write_text(method.card_snippet())
-        expected[str(folder)] = method.predict(["Text to classify."]).logits[0].tolist()
-    command = [sys.executable, "-c", SNIPPETS, *expected]
-    output = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert output.returncode == 0, output.stderr
-    actual = json.loads(output.stdout.splitlines()[-1])
-    for folder, logits in expected.items():
+    methods = {
+        tmp_path / name: fitted(model, context(tmp_path / name, multilabel), **options)
+        for name, (model, multilabel, options) in cases.items()
+    }
+    for (folder, method), ran in zip(methods.items(), run_cards(methods), strict=True):
         # bfloat16 sums in another order where batches are padded otherwise
-        assert actual[folder] == pytest.approx(logits, abs=0.02 if folder.endswith("bfloat16") else 1e-4), folder
+        close = 0.02 if folder.name.endswith("bfloat16") else 1e-4
+        assert ran.logits == pytest.approx(method.predict([TEXT]).logits[0].tolist(), abs=close), folder.name

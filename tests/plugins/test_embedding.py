@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from card_snippets import TEXT, run_cards
 from safetensors.torch import load_file
 from training_setup import LABELS, context, documents
 
@@ -193,17 +191,6 @@ def test_every_option_says_what_it_means() -> None:
         assert field.description, name
 
 
-SNIPPETS = """
-import os, runpy, sys, json
-results = {}
-for folder in sys.argv[1:]:
-    os.chdir(folder)
-    results[folder] = runpy.run_path("snippet.py")["logits"][0].tolist()
-assert not any(name.startswith("evalsuite") for name in sys.modules)
-print(json.dumps(results))
-"""
-
-
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_card_snippet_gives_the_same_logits_without_evalsuite(
     tiny_llama: Path, tiny_qwen: Path, tmp_path: Path
@@ -219,22 +206,15 @@ def test_card_snippet_gives_the_same_logits_without_evalsuite(
         "layer": (tiny_llama, False, {"layer": 1}),
         "prompt": (tiny_llama, False, {"max_length": 96}),
     }
-    expected = {}
+    methods = {}
     for name, (model, multilabel, options) in cases.items():
-        folder = tmp_path / name
-        prompts = plain_prompts() if name == "prompt" else None
-        method = fitted(model, context(folder, multilabel, prompts=prompts), **options)
-        method.save(folder)
-        (folder / "snippet.py").write_text(method.card_snippet())
-        expected[str(folder)] = method.predict(["Text to classify."]).logits[0].tolist()
-    command = [sys.executable, "-c", SNIPPETS, *expected]
-    output = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert output.returncode == 0, output.stderr
-    actual = json.loads(output.stdout.splitlines()[-1])
-    for folder, logits in expected.items():
+        ctx = context(tmp_path / name, multilabel, prompts=plain_prompts() if name == "prompt" else None)
+        methods[ctx.workdir] = fitted(model, ctx, **options)
+    for (folder, method), ran in zip(methods.items(), run_cards(methods), strict=True):
         # stock transformers pads and batches alike; a bfloat16 base sums in another order
-        assert actual[folder] == pytest.approx(logits, abs=0.02 if folder.endswith("bfloat16") else 1e-4), folder
-    assert any(label in output.stdout for label in LABELS)
+        close = 0.02 if folder.name == "bfloat16" else 1e-4
+        assert ran.logits == pytest.approx(method.predict([TEXT]).logits[0].tolist(), abs=close), folder.name
+        assert any(label in ran.printed for label in LABELS) or method.ctx.multilabel
 
 
 def test_step_0_logits_are_the_probes(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from card_snippets import TEXT, run_cards
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from training_setup import LABELS, context, documents
@@ -325,17 +324,6 @@ def test_preflight(tiny_llama: Path, tiny_modernbert: Path, tmp_path: Path) -> N
         spec.preflight(config(tiny_llama, layer=7), context(tmp_path), [])
 
 
-SNIPPETS = """
-import os, runpy, sys, json
-results = {}
-for folder in sys.argv[1:]:
-    os.chdir(folder)
-    results[folder] = runpy.run_path("snippet.py")["logits"][0].tolist()
-assert not any(name.startswith(("evalsuite", "sklearn", "peft")) for name in sys.modules)
-print(json.dumps(results))
-"""
-
-
 def test_card_snippet_gives_the_same_logits_without_evalsuite(
     tiny_llama: Path, tiny_qwen: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
@@ -345,18 +333,11 @@ def test_card_snippet_gives_the_same_logits_without_evalsuite(
         "sentence": (sentence_model(tiny_bert, tmp_path / "model"), False, {}),
         "bfloat16": (tiny_llama, False, {"dtype": "bfloat16", "pooling": "max", "truncation_side": "left"}),
     }
-    expected = {}
-    for name, (model, multilabel, options) in cases.items():
-        folder = tmp_path / name
-        folder.mkdir()
-        method = fitted(model, context(folder, multilabel), **options)
-        method.save(folder)
-        (folder / "snippet.py").write_text(method.card_snippet())
-        expected[str(folder)] = method.predict(["Text to classify."]).logits[0].tolist()
-    command = [sys.executable, "-c", SNIPPETS, *expected]
-    output = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert output.returncode == 0, output.stderr
-    actual = json.loads(output.stdout.splitlines()[-1])
-    for folder, logits in expected.items():
-        assert actual[folder] == pytest.approx(logits, abs=1e-3), folder
-    assert any(label in output.stdout for label in LABELS)
+    methods = {
+        tmp_path / name: fitted(model, context(tmp_path / name, multilabel), **options)
+        for name, (model, multilabel, options) in cases.items()
+    }
+    ran = run_cards(methods, absent=("evalsuite", "sklearn", "peft"))
+    for (folder, method), found in zip(methods.items(), ran, strict=True):
+        assert found.logits == pytest.approx(method.predict([TEXT]).logits[0].tolist(), abs=1e-3), folder.name
+        assert any(label in found.printed for label in LABELS) or method.ctx.multilabel

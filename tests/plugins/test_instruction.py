@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from card_snippets import TEXT, run_cards
 
 from evalsuite.contracts import Example, RunContext, Scores
 from evalsuite.errors import ModelError, OptionError
@@ -22,7 +21,6 @@ from evalsuite.prompts import load_prompts
 
 LABELS = ("World", "Sports", "Business")
 WORDS = ("treaty", "match", "shares")
-SNIPPET_TEXT = "Text to classify."
 
 
 def documents(count: int, multilabel: bool = False) -> list[Example]:
@@ -265,25 +263,15 @@ def test_the_cards_run_without_evalsuite(tiny_llama: Path, tiny_qwen: Path, tmp_
         (tiny_qwen, False, {"epochs": 1, "decode": "per_label", "load_in_4bit": True}),
         (tiny_qwen, True, {}),
     ]
-    expected = []
+    methods = {}
     for place, (model, multilabel, changes) in enumerate(kinds):
-        folder = tmp_path / str(place)
-        folder.mkdir()
-        method = Instruction(config(model, **changes), context(folder, multilabel))
-        known = Example("x", SNIPPET_TEXT, (1, 2) if multilabel else (2,))
+        method = Instruction(config(model, **changes), context(tmp_path / str(place), multilabel))
+        known = Example("x", TEXT, (1, 2) if multilabel else (2,))
         method.fit(documents(24, multilabel) + [known] * 40, [])
-        method.save(folder)
-        (folder / "snippet.py").write_text(method.card_snippet())
         assert "import evalsuite" not in method.card_snippet()
-        expected.append(method.predict([SNIPPET_TEXT]))
-    # One process for all: most of its time goes into importing transformers.
-    runner = (
-        "import os, runpy\nfor place in '01234':\n    os.chdir(place); runpy.run_path('snippet.py'); os.chdir('..')"
-    )
-    command = [sys.executable, "-I", "-c", runner]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    *scored, written = done.stdout.strip().splitlines()
+        methods[tmp_path / str(place)] = method
+    *scored, written = [ran.printed.strip() for ran in run_cards(methods)]
+    expected = [method.predict([TEXT]) for method in methods.values()]
     for place, (line, scores) in enumerate(zip(scored, expected, strict=False)):
         assert scores.logits is not None
         name, _, rest = line.rpartition(" {")
