@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from evalsuite import __version__
-from evalsuite.cli import console, inspecting, listing, running, sweeping
+from evalsuite.cli import console, exporting, inspecting, listing, predicting, pushing, running, sweeping
 from evalsuite.errors import EvalsuiteError
 from evalsuite.registry import GROUP, VARIABLE, build_registry
 
@@ -46,7 +46,15 @@ def root(
     """Turn language models into text classifiers, and find out which way is best."""
 
 
-for group in (running.commands, sweeping.commands, listing.commands, inspecting.commands):
+for group in (
+    running.commands,
+    sweeping.commands,
+    listing.commands,
+    inspecting.commands,
+    predicting.commands,
+    exporting.commands,
+    pushing.commands,
+):
     app.add_typer(group)
 
 

@@ -1,0 +1,182 @@
+"""What of a run, or of an exported folder, is published: the model, its card and its results, and nothing else.
+
+Documents, logs, states of training and what is said of this machine stay; see ``LEFT_OUT``. Files that name folders of
+this machine are rewritten for the upload; on disk nothing is changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from evalsuite.config import read_yaml
+from evalsuite.deliver.push_card import split_card
+from evalsuite.deliver.push_paths import is_local, local_paths, replace_known, without_paths
+from evalsuite.errors import StoreError
+from evalsuite.opening import CONFIG
+from evalsuite.report.card import PRIVATE
+from evalsuite.results import BUNDLED
+from evalsuite.store import MARKER, RESULTS, open_run
+
+CARD = "README.md"
+ADAPTER = "adapter_config.json"
+BASE = "base_model_name_or_path"
+# Patterns of names, or of folders, and why what has them is not published.
+LEFT_OUT: Mapping[str, str] = {
+    "samples_*": "documents",
+    "predictions*": "documents",
+    "*.csv": "documents",
+    "*.tsv": "documents",
+    "*.jsonl": "documents",
+    "*.parquet": "documents",
+    "*.arrow": "documents",
+    "log.txt": "log",
+    "*.log": "log",
+    "tensorboard": "log",
+    "wandb": "log",
+    "mlruns": "log",
+    "checkpoints": "state of training",
+    "checkpoint-*": "state of training",
+    "optimizer*": "state of training",
+    "scheduler*": "state of training",
+    "rng_state*": "state of training",
+    "trainer_state.json": "state of training",
+    "training_args.bin": "state of training",
+    "environment.json": "about this machine",
+    MARKER: "of the run directory",
+    "__pycache__": "hidden",
+    ".*": "hidden",
+}
+# Keys of a config.yaml that say where and how a run was done here, and are of no use elsewhere.
+OF_THIS_MACHINE = ("origins", "output_path", "overwrite", "device")
+VOCABULARIES = {"tokenizer.json", "vocab.json", "vocabulary.json"}
+LARGEST_JSON = 1_000_000
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file: its path in the repository, and its content, as on disk or rewritten."""
+
+    name: str
+    content: Path | bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What is to be published.
+
+    card: the model card's text. files: everything else, by name. left_out: file -> reason. private: the task's text is.
+    base: the base model's hub id, None where there is none. warnings: what the person should know.
+    """
+
+    card: str
+    files: tuple[Upload, ...]
+    left_out: Mapping[str, str]
+    private: bool
+    base: str | None
+    warnings: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes, the card included."""
+        return len(self.card.encode()) + sum(file.size for file in self.files)
+
+
+def pack(directory: Path, base_model: str | None = None) -> Parcel:
+    """Collect the files of a complete run, or of a folder with a model card such as an exported one.
+
+    ``base_model``: hub id to name in place of a base model that is a folder of this machine.
+
+    Raises:
+        StoreError: neither of the two, or a run that was changed since it was written.
+    """
+    results = _results(directory)
+    config = read_yaml(directory / CONFIG) if (directory / CONFIG).is_file() else {}
+    kept, left_out = _sort_out(directory)
+    text = (directory / CARD).read_text(encoding="utf-8")
+    declared, _ = split_card(text)
+    adapted = _bases_of_adapters(directory, kept)
+    models = [model for model in (declared.get("base_model"), results.get("model"), *adapted) if isinstance(model, str)]
+    options = {key: value for key, value in config.items() if key not in OF_THIS_MACHINE}
+    known = local_paths(options, results.get("options"), models, str(directory.resolve()))
+    known[str(Path.home())] = "~"
+    if base_model is not None:
+        known |= {model: base_model for model in models if is_local(model)}
+    warnings = []
+    if base_model is None and (homeless := sorted(known[model] for model in adapted if model in known)):
+        warnings.append(
+            f"the adapter's base model is a folder of this machine, {homeless[0]}: nobody else can load it;"
+            " name the hub id it has with --base_model ID"
+        )
+    if results.get("reload_failed"):
+        warnings.append("the saved model does not repeat the trained one's answers: see reload_check in results.json")
+    return Parcel(
+        card=replace_known(text, known),
+        files=tuple(Upload(name, _published(directory / name, known)) for name in kept if name != CARD),
+        left_out=left_out,
+        private=bool(results["data"]["private"]) if results else PRIVATE in text,
+        base=base_model or next((model for model in models[:1] if model != BUNDLED and model not in known), None),
+        warnings=tuple(warnings),
+    )
+
+
+def _results(directory: Path) -> Mapping[str, Any]:
+    """The results of a run, checked against its hashes, or those that lie in an exported folder, if any."""
+    if (directory / MARKER).is_file() or (directory / CONFIG).is_file():
+        return open_run(directory, verify=True).results
+    if not (directory / CARD).is_file():
+        raise StoreError(f"{directory} is no run and holds no {CARD}; give a run or a folder made by: evalsuite export")
+    if not (directory / RESULTS).is_file():
+        return {}
+    results: dict[str, Any] = json.loads((directory / RESULTS).read_text(encoding="utf-8"))
+    return results
+
+
+def _sort_out(directory: Path) -> tuple[list[str], dict[str, str]]:
+    """(names of files to publish, file -> reason of those that stay); a link to elsewhere is never followed."""
+    kept, left_out = [], {}
+    for path in sorted(path for path in directory.rglob("*") if path.is_symlink() or path.is_file()):
+        name = path.relative_to(directory)
+        if reason := "a link" if path.is_symlink() else _why_not(name):
+            left_out[name.as_posix()] = reason
+        else:
+            kept.append(name.as_posix())
+    return kept, left_out
+
+
+def _why_not(name: Path) -> str | None:
+    return next((why for mark, why in LEFT_OUT.items() if any(fnmatch(part, mark) for part in name.parts)), None)
+
+
+def _bases_of_adapters(directory: Path, kept: list[str]) -> list[str]:
+    adapters = [directory / name for name in kept if PurePosixPath(name).name == ADAPTER]
+    bases = [json.loads(path.read_text(encoding="utf-8")).get(BASE) for path in adapters]
+    return [base for base in bases if base]
+
+
+def _published(path: Path, known: Mapping[str, str]) -> Path | bytes:
+    """A file as it is, or its content without the folders of this machine."""
+    if path.name == CONFIG:
+        data = {key: value for key, value in read_yaml(path).items() if key not in OF_THIS_MACHINE}
+        return yaml.safe_dump(without_paths(data, known), sort_keys=False, allow_unicode=True).encode()
+    if path.suffix != ".json" or path.name in VOCABULARIES or path.stat().st_size > LARGEST_JSON:
+        return path
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoreError(f"{path} is no JSON and cannot be checked for private paths: {error}") from None
+    clean = without_paths(data, known, sentences=path.name == RESULTS)
+    if path.name == RESULTS:
+        clean.pop("origins", None)
+    return path if clean == data else (json.dumps(clean, indent=2, ensure_ascii=False) + "\n").encode()
