@@ -171,3 +171,13 @@ def read_texts(directory: Path, hashes: Collection[str]) -> dict[str, str]:
     wanted = frozenset(hashes)
     rows = (row for row in _rows(directory) if row["doc_hash"] in wanted)
     return {row["doc_hash"]: doc["text"] for row in rows if (doc := row.get("doc"))}
+
+
+def has_answers(directory: Path) -> bool:
+    """Whether the table of predictions holds the answers as they were written."""
+    if (directory / PARQUET).is_file():
+        import pyarrow.parquet as pq
+
+        return "resps" in pq.read_schema(directory / PARQUET).names
+    with _jsonl(directory).open(encoding="utf-8") as stream:
+        return "resps" in json.loads(stream.readline() or "{}")

@@ -73,7 +73,7 @@ class Bars:
 
     @contextmanager
     def bar(self, title: str, total: int, unit: str = "docs") -> Iterator[Callable[[int], None]]:
-        """Draw a bar for work that takes more than two seconds."""
+        """Draw a bar for work that takes more than two seconds; ``total`` 0: nobody knows how much it is."""
         if not sys.stderr.isatty():
             yield lambda finished: None
             return
@@ -87,7 +87,7 @@ class Bars:
             TimeRemainingColumn(),
         )
         bars = Progress(*columns, console=stderr(), transient=True)
-        work = bars.add_task(title, total=total, rate="")
+        work = bars.add_task(title, total=total or None, rate="")
         start, done, shown = time.monotonic(), 0, False
 
         def advance(finished: int) -> None:
