@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def select_runs(words: Sequence[str], output_path: str | Path = "runs") -> list[
     found = {directory.resolve(): directory for place in places for directory in _directories(place)}
     if not conditions:
         return [open_run(directory, verify="tables") for directory in found.values()]
-    runs = list(_readable(found.values()))
+    runs = _readable(found.values())
     matching = _matching(runs, conditions)
     if not matching:
         asked = " ".join(f"{name}={','.join(values)}" for name, values in conditions)
@@ -74,12 +74,19 @@ def _below(folder: Path) -> list[Path]:
     return [folder] if looks_like_one and not directories else directories
 
 
-def _readable(directories: Iterable[Path]) -> Iterator[RunResult]:
+def runs_below(output_path: str | Path) -> list[RunResult]:
+    """All finished runs below a folder; those that cannot be read are left out with a line in the log."""
+    return _readable(find_runs(output_path))
+
+
+def _readable(directories: Iterable[Path]) -> list[RunResult]:
+    runs = []
     for directory in directories:
         try:
-            yield open_run(directory)
+            runs.append(open_run(directory))
         except StoreError as error:
             log.warning("left out: %s", error)
+    return runs
 
 
 def _matching(runs: Sequence[RunResult], conditions: Sequence[tuple[str, Sequence[str]]]) -> list[RunResult]:

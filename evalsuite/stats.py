@@ -93,3 +93,42 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, flo
     mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / np.sqrt(len(values))
     reach = float(stdtrit(len(values) - 1, (1 + level) / 2)) * error
     return float(mean - reach), float(mean + reach)
+
+
+@dataclass(frozen=True)
+class Friedman:
+    """Whether several systems rank differently over several tasks.
+
+    ranks: each system's mean rank, 1 for the best. statistic, p: of Friedman's test. critical_difference: mean ranks
+    that lie further apart than this differ by Nemenyi's test.
+    """
+
+    ranks: tuple[float, ...]
+    statistic: float
+    p: float
+    critical_difference: float
+
+
+def friedman(scores: npt.ArrayLike, alpha: float = 0.05) -> Friedman:
+    """Friedman's test, corrected for ties, and Nemenyi's critical difference of ``scores`` [tasks, systems].
+
+    A higher score is better; equal ones share their mean rank.
+
+    Source: Friedman, Journal of the American Statistical Association 32, 1937; Nemenyi 1963, as Demsar gives it in
+    Journal of Machine Learning Research 7, 2006, section 3.2.2.
+    """
+    from scipy.special import chdtrc
+    from scipy.stats import rankdata, studentized_range
+
+    ranks = rankdata(-np.asarray(scores, np.float64), axis=1)
+    tasks, systems = ranks.shape
+    spread = float(((ranks - (systems + 1) / 2) ** 2).sum())
+    apart = float(((ranks.sum(axis=0) - tasks * (systems + 1) / 2) ** 2).sum())
+    statistic = (systems - 1) * apart / spread if spread else 0.0
+    reach = float(studentized_range.ppf(1 - alpha, systems, np.inf)) / np.sqrt(2)
+    return Friedman(
+        ranks=tuple(ranks.mean(axis=0).tolist()),
+        statistic=statistic,
+        p=float(chdtrc(systems - 1, statistic)),
+        critical_difference=float(reach * np.sqrt(systems * (systems + 1) / (6 * tasks))),
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from evalsuite import __version__
-from evalsuite.cli import console, exporting, inspecting, listing, predicting, pushing, running, sweeping
+from evalsuite.cli import comparing, console, exporting, inspecting, listing, predicting, pushing, running, sweeping
 from evalsuite.errors import EvalsuiteError
 from evalsuite.registry import GROUP, VARIABLE, build_registry
 
@@ -49,6 +49,7 @@ def root(
 for group in (
     running.commands,
     sweeping.commands,
+    comparing.commands,
     listing.commands,
     inspecting.commands,
     predicting.commands,

@@ -69,23 +69,23 @@ def _no_common_seed(systems: Sequence[Named]) -> list[str]:
     return [f"No common seed, so no McNemar test: {'; '.join(apart)}."] if apart else []
 
 
-def looks(run: RunResult, others: Iterable[RunResult]) -> int:
-    """How many of ``others`` scored the test split that ``run`` scored: each look at it makes its best score luckier.
+def looks(runs: Sequence[RunResult], others: Iterable[RunResult] = ()) -> int:
+    """How many runs, of ``runs`` and ``others``, scored the test split of the first: with each, the best is luckier.
 
     The split is told by task, split, labels, revision, the task's options and the number of documents, without reading
     the documents.
     """
-    own = _scored_split(run.results)
-    return sum(_scored_split(other.results) == own for other in others)
+    own = _scored_split(runs[0].results)
+    return len({run.directory.resolve() for run in (*runs, *others) if _scored_split(run.results) == own})
 
 
 def _scored_split(results: Results) -> tuple[Any, ...]:
-    data = results["data"]
+    data, split = results["data"], results.get("split", "test")
     return (
         results["task"],
-        results.get("split", "test"),
+        split,
         results["labels"],
         data.get("revision"),
         results["options"]["task"],
-        data["sizes"],
+        data["sizes"].get(split),
     )

@@ -8,9 +8,9 @@ from itertools import combinations
 
 import numpy as np
 
-from evalsuite.compare.caveats import warnings_of
+from evalsuite.compare.caveats import looks, warnings_of
 from evalsuite.compare.compatibility import require_same_test
-from evalsuite.compare.discordance import SeedTest, seed_tests
+from evalsuite.compare.discordance import SeedTest, label_tests, seed_tests
 from evalsuite.compare.measure import Measure, find_measure
 from evalsuite.compare.resampling import SEEDS_TO_RESAMPLE, resample
 from evalsuite.compare.titles import titles
@@ -18,6 +18,7 @@ from evalsuite.compare.wording import Finding, sentence, verdict
 from evalsuite.counts import Array, percentile_interval
 from evalsuite.errors import UsageError
 from evalsuite.report.grouping import Group
+from evalsuite.spec import RunResult
 from evalsuite.stats import bootstrap_p, holm, t_interval
 
 Interval = tuple[float, float]
@@ -28,13 +29,14 @@ class Settings:
     """How systems are compared.
 
     metric: the runs' primary one unless named. alpha: what Holm's p must not exceed for "certified". resamples, seed:
-    of the bootstrap.
+    of the bootstrap. per_label: McNemar's test on every label, too.
     """
 
     metric: str | None = None
     alpha: float = 0.05
     resamples: int = 10_000
     seed: int = 0
+    per_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Pair:
     p, p_holm: of the paired bootstrap, and Holm's over all pairs; certified means that p_holm is at most alpha, and
     nothing else. across_seeds: 95% paired t-interval over the seeds that both have; same_direction: in how many of them
     the difference has the sign of the mean one. Both are None for fewer than two common seeds, or where seeds change
-    nothing. mcnemar: one test a common seed.
+    nothing. mcnemar: one test a common seed; by_label: one a common seed and label, where they were asked for.
     """
 
     first: int
@@ -74,23 +76,31 @@ class Pair:
     mcnemar: tuple[SeedTest, ...]
     verdict: str
     sentence: str
+    by_label: tuple[SeedTest, ...] = ()
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Systems on the test documents of one task, best first, and all pairs of them."""
+    """Systems on the test documents of one task, best first, and all pairs of them.
+
+    looks: how many finished runs have scored these documents, as far as they are known.
+    """
 
     task: str
+    split: str
     metric: str
     documents: int
     systems: tuple[System, ...]
     pairs: tuple[Pair, ...]
     warnings: tuple[str, ...]
     settings: Settings
+    looks: int
 
 
-def compare_groups(groups: Sequence[Group], settings: Settings = Settings()) -> Comparison:
-    """Compare systems on the documents that they all scored.
+def compare_groups(
+    groups: Sequence[Group], settings: Settings = Settings(), others: Sequence[RunResult] = ()
+) -> Comparison:
+    """Compare systems on the documents that they all scored; ``others`` are finished runs beside those of the groups.
 
     The test is declared beforehand: a paired bootstrap of the metric over documents, all systems on the same draws,
     with Holm's correction over all pairs. McNemar's tests are a second family with a correction of their own.
@@ -113,12 +123,14 @@ def compare_groups(groups: Sequence[Group], settings: Settings = Settings()) -> 
     systems = tuple(unsorted[place] for place in order)
     return Comparison(
         task=groups[0].runs[0].results["task"],
+        split=groups[0].runs[0].results.get("split", "test"),
         metric=measure.name,
         documents=len(groups[0].samples[0].ids),
         systems=systems,
         pairs=_pairs(systems, scores.drawn[order], measure, settings),
         warnings=warnings_of([(system.title, system.group) for system in systems]),
         settings=settings,
+        looks=looks([run for group in groups for run in group.runs], others),
     )
 
 
@@ -135,10 +147,12 @@ def _pairs(systems: Sequence[System], drawn: Array, measure: Measure, settings: 
     spread = [drawn[first] - drawn[second] for first, second in places]
     p_values = [bootstrap_p(around, gap) for around, gap in zip(spread, gaps, strict=True)]
     corrected = holm(p_values)
-    tests = seed_tests([system.group for system in systems], places)
+    groups = [system.group for system in systems]
+    tests = seed_tests(groups, places)
+    by_label = label_tests(groups, places) if settings.per_label else [()] * len(places)
     return tuple(
-        _pair(systems, place, Evidence(around, p, adjusted, own), measure, settings)
-        for place, around, p, adjusted, own in zip(places, spread, p_values, corrected.tolist(), tests, strict=True)
+        _pair(systems, place, Evidence(*evidence), measure, settings)
+        for place, *evidence in zip(places, spread, p_values, corrected.tolist(), tests, by_label, strict=True)
     )
 
 
@@ -150,6 +164,7 @@ class Evidence:
     p: float
     p_holm: float
     tests: tuple[SeedTest, ...]
+    by_label: tuple[SeedTest, ...]
 
 
 def _pair(
@@ -184,6 +199,7 @@ def _pair(
         mcnemar=evidence.tests,
         verdict=verdict(finding),
         sentence=sentence(finding),
+        by_label=evidence.by_label,
     )
 
 

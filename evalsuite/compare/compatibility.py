@@ -21,7 +21,9 @@ def require_same_test(groups: Sequence[Group]) -> None:
         for run, samples in zip(group.runs, group.samples, strict=True):
             told = _scored(first.results, run.results) or difference(groups[0].samples[0], samples)
             if told:
-                raise UsageError(f"{first.directory} and {run.directory} cannot be compared: {told}")
+                raise UsageError(
+                    f"{first.directory} and {run.directory} cannot be compared: {told}; choose by conditions"
+                )
 
 
 def _scored(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:

@@ -162,6 +162,7 @@ def columns_of(reach: float | None = None) -> dict[str, Column]:
         "memory": Column(
             "median peak memory, of the GPU where there is one", _memory, lambda v: f"{v / 2**20:,.0f} MiB"
         ),
+        "usd": Column("mean US dollars that a run spent on requests", _mean("cost.usd"), lambda v: f"${amount(v)}"),
         **{
             f"{name}_{when}": Column(
                 f"{name} {when} calibration, mean over seeds", _mean(f"calibration.{when}.{name}"), metric
