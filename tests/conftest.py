@@ -6,8 +6,14 @@ import functools
 import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+import evalsuite
+from evalsuite.contracts import MethodSpec
+
+ENCODERS = {"bert", "distill"}  # methods that take no decoder, or are tried with an encoder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -86,6 +92,22 @@ def tiny_roberta(_make_model: Callable[[str], Path]) -> Path:
 def tiny_modernbert(_make_model: Callable[[str], Path]) -> Path:
     """A random ModernBERT: a global layer, then a local one (window 8)."""
     return _make_model("tiny_modernbert")
+
+
+@pytest.fixture(scope="session")
+def given(tiny_llama: Path, tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, str]]:
+    """(method, task, run options) -> flags that the method cannot do without there: a tiny model, a teacher's run."""
+    finished = tmp_path_factory.mktemp("finished")
+
+    def flags(method: MethodSpec, task: str, **options: Any) -> dict[str, str]:
+        found = {}
+        if "model" in method.needs:
+            found["model"] = str(tiny_bert if method.name in ENCODERS else tiny_llama)
+        if "teacher" in method.config.model_fields:
+            found["teacher"] = str(evalsuite.run(task, "majority", output_path=finished, **options).directory)
+        return found
+
+    return flags
 
 
 @pytest.fixture(scope="session")

@@ -17,27 +17,31 @@ from evalsuite.opening import Request, TaskFacts, make_context
 from evalsuite.preparation import limited, load_splits
 from evalsuite.progress import Silent
 from evalsuite.registry import build_registry
-from evalsuite.runner import run
 
 REGISTRY = build_registry()
 # `table` has no sample of its own; `clv` reads one through the same reader.
 TASKS = sorted(set(REGISTRY.tasks) - {"table"})
-ENCODERS = {"bert", "distill"}
-IN_4BIT = [name for name, spec in sorted(REGISTRY.methods.items()) if "load_in_4bit" in spec.config.model_fields]
+BASES: dict[str, dict[str, Any]] = {"own": {}, "4-bit": {"load_in_4bit": True, "adaptation": "lora"}}
+CASES = [
+    (method, task, base)
+    for method, spec in sorted(REGISTRY.methods.items())
+    for base, tasks in (("own", TASKS), ("4-bit", ["ag_news", "wipo"]))
+    for task in tasks
+    if base == "own" or "load_in_4bit" in spec.config.model_fields
+]
 FEW = {"train_limit": 24, "limit": 12}
 SMALL = {"epochs": 1, "max_length": 192, "evaluations": 1}
 
-
-Given = Callable[[str, str], dict[str, str]]  # (task, method) -> flags
+Given = Callable[..., dict[str, str]]
 
 
 class Case:
     """One method on a few documents of one task."""
 
     def __init__(self, task: str, method: str, given: Given, workdir: Path, **options: Any) -> None:
-        known = set(REGISTRY.method(method).config.model_fields)
-        flags: dict[str, Any] = {"task": task, "method": method, **FEW, **given(task, method)}
-        flags |= {name: value for name, value in {**SMALL, **options}.items() if name in known}
+        spec = REGISTRY.method(method)
+        flags: dict[str, Any] = {"task": task, "method": method, **FEW, **given(spec, task, **FEW)}
+        flags |= {name: value for name, value in {**SMALL, **options}.items() if name in spec.config.model_fields}
         self.spec, found, self.method = resolve(REGISTRY, flags)
         whole = limited(load_splits(found, self.spec), self.spec)
         self.splits: Splits = replace(whole, validation=whole.validation[:8])
@@ -57,39 +61,13 @@ class Case:
         return built
 
 
-@pytest.fixture(scope="session")
-def given(tiny_llama: Path, tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Given:
-    """What a method on a task cannot do without: a model, an encoder where only that will do, and a teacher's run."""
-    finished = tmp_path_factory.mktemp("finished")
-
-    def flags(task: str, method: str) -> dict[str, str]:
-        spec, found = REGISTRY.method(method), {}
-        if "model" in spec.needs:
-            found["model"] = str(tiny_bert if method in ENCODERS else tiny_llama)
-        if "teacher" in spec.config.model_fields:
-            found["teacher"] = str(run(task, "majority", output_path=finished, **FEW).directory)
-        return found
-
-    return flags
-
-
 def decided(scores: Scores, multilabel: bool) -> np.ndarray[Any, Any]:
     return Decision(multilabel).decide(scores)
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("method", sorted(REGISTRY.methods))
-def test_a_method_keeps_its_contract(task: str, method: str, given: Given, tmp_path: Path) -> None:
-    keeps_its_contract(Case(task, method, given, tmp_path))
-
-
-@pytest.mark.parametrize("task", ["ag_news", "wipo"])
-@pytest.mark.parametrize("method", IN_4BIT)
-def test_a_method_keeps_its_contract_on_a_4bit_base(task: str, method: str, given: Given, tmp_path: Path) -> None:
-    keeps_its_contract(Case(task, method, given, tmp_path, load_in_4bit=True, adaptation="lora"))
-
-
-def keeps_its_contract(case: Case) -> None:
+@pytest.mark.parametrize(("method", "task", "base"), CASES)
+def test_a_method_keeps_its_contract(method: str, task: str, base: str, given: Given, tmp_path: Path) -> None:
+    case = Case(task, method, given, tmp_path, **BASES[base])
     trained = case.trained()
     n, k, multilabel = len(case.texts), len(case.splits.labels), case.splits.multilabel
 

@@ -26,12 +26,10 @@ from evalsuite.preparation import load_splits
 from evalsuite.progress import Silent
 from evalsuite.prompts import PromptEncoder, load_prompts
 from evalsuite.registry import build_registry
-from evalsuite.runner import run
 
 PLUGIN = str(Path(many_labels_plugin.__file__))
 LABELS = many_labels_plugin.LABELS
 REGISTRY = build_registry([PLUGIN])
-ENCODERS = {"bert", "distill"}
 BUDGET = 1024
 SMALL = {"epochs": 1, "max_length": 128, "evaluations": 1, "token_budget": BUDGET}
 CASES = [
@@ -56,34 +54,17 @@ def largest_pass() -> Iterator[list[int]]:
     handle.remove()
 
 
-@pytest.fixture(scope="module")
-def given(
-    tiny_llama: Path, tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, str], dict[str, str]]:
-    """(method, task) -> the model that the method takes, and a teacher where it needs one."""
-    finished = tmp_path_factory.mktemp("finished")
-
-    def flags(method: str, task: str) -> dict[str, str]:
-        spec, found = REGISTRY.method(method), {}
-        if "model" in spec.needs:
-            found["model"] = str(tiny_bert if method in ENCODERS else tiny_llama)
-        if "teacher" in spec.config.model_fields:
-            found["teacher"] = str(run(task, "majority", plugins=[PLUGIN], output_path=finished).directory)
-        return found
-
-    return flags
-
-
 @pytest.mark.parametrize(("method", "task", "decode"), CASES)
 def test_a_method_takes_451_labels_within_its_token_budget(
     method: str,
     task: str,
     decode: str,
-    given: Callable[[str, str], dict[str, str]],
+    given: Callable[..., dict[str, str]],
     largest_pass: list[int],
     tmp_path: Path,
 ) -> None:
-    flags: dict[str, Any] = {"task": task, "method": method, "plugins": [PLUGIN], **given(method, task)}
+    flags: dict[str, Any] = {"task": task, "method": method, "plugins": [PLUGIN]}
+    flags |= given(REGISTRY.method(method), task, plugins=[PLUGIN])
     known = REGISTRY.method(method).config.model_fields
     flags |= {name: value for name, value in {**SMALL, "decode": decode}.items() if value and name in known}
     spec, found, chosen = resolve(REGISTRY, flags)
