@@ -1,1 +1,1 @@
-"""The self-contained page: its template, style, script and plots."""
+"""The report of many runs: one page of HTML, or of Markdown, about which system to take and why."""
