@@ -4,39 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from plain_scoring import WINDOWED, attach_telling_adapter, forget_windows, load, log_likelihood, prompts_of
 from torch.nn import functional as F
 
-from evalsuite.llm import branches, label_scoring
-from evalsuite.llm.adapters import attach_lora
-from evalsuite.llm.backbone import Backbone, base_of, load_causal_lm, recompute_activations
+from evalsuite.llm import branches
+from evalsuite.llm.backbone import Backbone, base_of, recompute_activations
 from evalsuite.llm.branches import LabelBranches, branch_batch, make_block
-from evalsuite.llm.options import LoraOptions, ModelOptions
 
 # Questions that share a beginning, one inside another; answers of several tokens that begin alike.
 QUESTIONS = [[50, 9], [50, 60, 9], [50, 60, 70], [80, 90, 100, 110, 9], [7]]
 YES, NO = [30, 31, 32], [30, 40]
-WINDOWED = ["tiny_mistral", "tiny_gemma3", "tiny_qwen"]
-
-
-def load(request: pytest.FixtureRequest, fixture: str, **options: Any) -> Backbone:
-    folder: Path = request.getfixturevalue(fixture)
-    return load_causal_lm(ModelOptions(model=str(folder), **options), "cpu")
 
 
 def adapted(request: pytest.FixtureRequest, dropout: float = 0.0, **options: Any) -> Backbone:
     """A tiny Llama with an adapter that already changes what it says."""
     backbone = load(request, "tiny_llama", **options)
-    torch.manual_seed(0)
-    attach_lora(backbone, LoraOptions(lora_r=4, lora_dropout=dropout))
-    for name, parameter in backbone.model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter.data, std=0.2)
+    attach_telling_adapter(backbone, dropout)
     return backbone
 
 
@@ -44,20 +32,10 @@ def asked(backbone: Backbone, questions: list[list[int]] = QUESTIONS, **changes:
     return LabelBranches(backbone, questions, (YES, NO), **({"max_length": 100} | changes))
 
 
-def prompts_of(*lengths: int) -> list[list[int]]:
-    generator = torch.Generator().manual_seed(3)
-    return [torch.randint(5, 390, (length,), generator=generator).tolist() for length in lengths]
-
-
 def log_odds(backbone: Backbone, prompt: list[int], question: list[int]) -> torch.Tensor:
-    """Full logits of the whole text with yes and with no, alone, and nothing clever."""
-    total = torch.zeros(())
-    for answer, sign in ((YES, 1), (NO, -1)):
-        logits = backbone.model(input_ids=torch.tensor([prompt + question + answer])).logits[0].float()
-        logp = torch.log_softmax(logits, dim=-1)
-        start = len(prompt) + len(question) - 1
-        total = total + sign * sum(logp[start + offset, token] for offset, token in enumerate(answer))
-    return total
+    """Of yes against no, each as the answer of a text of its own."""
+    asked_alone = prompt + question
+    return log_likelihood(backbone, asked_alone, YES) - log_likelihood(backbone, asked_alone, NO)
 
 
 def oracle(backbone: Backbone, prompts: list[list[int]], questions: list[list[int]] = QUESTIONS) -> np.ndarray:
@@ -130,8 +108,7 @@ def test_a_mask_that_forgets_the_window_is_found_at_load(
     request: pytest.FixtureRequest, fixture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = load(request, fixture)
-    right = label_scoring.branch_masks
-    monkeypatch.setattr(label_scoring, "branch_masks", lambda b, visible, at: right(b, visible, torch.zeros_like(at)))
+    forget_windows(monkeypatch)
     scorer = asked(backbone)
     assert scorer.way == "one label at a time"
     assert scorer.reason.startswith("one pass is off by")

@@ -8,38 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from plain_scoring import WINDOWED, attach_telling_adapter, forget_windows, load, log_likelihood, prompts_of
 
 from evalsuite.llm import label_scoring
-from evalsuite.llm.adapters import attach_lora
 from evalsuite.llm.backbone import Backbone, base_of, load_causal_lm
 from evalsuite.llm.label_scoring import LabelScorer, answer_sizes
-from evalsuite.llm.options import LoraOptions, ModelOptions
+from evalsuite.llm.options import ModelOptions
 
 CANDIDATES = [[50, 1], [50, 60, 1], [50, 60, 70, 1], [80, 90, 100, 110, 1], [7, 1]]
-WINDOWED = ["tiny_mistral", "tiny_gemma3", "tiny_qwen"]
-
-
-def load(request: pytest.FixtureRequest, fixture: str, **options: Any) -> Backbone:
-    folder: Path = request.getfixturevalue(fixture)
-    return load_causal_lm(ModelOptions(model=str(folder), **options), "cpu")
-
-
-def prompts_of(*lengths: int) -> list[list[int]]:
-    generator = torch.Generator().manual_seed(3)
-    return [torch.randint(5, 390, (length,), generator=generator).tolist() for length in lengths]
 
 
 def oracle(backbone: Backbone, prompts: list[list[int]], candidates: list[list[int]]) -> np.ndarray:
-    """Full logits of prompt + answer, alone, and nothing clever."""
-    scores = np.zeros((len(prompts), len(candidates)), dtype=np.float32)
+    """One label at a time."""
     with torch.no_grad():
-        for row, prompt in enumerate(prompts):
-            for column, answer in enumerate(candidates):
-                logits = backbone.model(input_ids=torch.tensor([prompt + answer])).logits[0].float()
-                logp = torch.log_softmax(logits, dim=-1)
-                for offset, token in enumerate(answer):
-                    scores[row, column] += logp[len(prompt) + offset - 1, token]
-    return scores
+        scores = [[float(log_likelihood(backbone, prompt, answer)) for answer in candidates] for prompt in prompts]
+    return np.array(scores, dtype=np.float32)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -75,12 +58,7 @@ def test_a_mask_that_forgets_the_window_is_found_at_load(
     request: pytest.FixtureRequest, fixture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = load(request, fixture)
-    right = label_scoring.branch_masks
-
-    def forgetful(backbone: Backbone, visible: torch.Tensor, positions: torch.Tensor) -> Any:
-        return right(backbone, visible, torch.zeros_like(positions))
-
-    monkeypatch.setattr(label_scoring, "branch_masks", forgetful)
+    forget_windows(monkeypatch)
     scorer = LabelScorer(backbone, CANDIDATES, max_length=100)
     assert scorer.way == "shared prefix"
     assert "one pass is off by" in scorer.reason
@@ -93,8 +71,7 @@ def test_the_check_is_longer_than_a_wide_window(tmp_path: Path, monkeypatch: pyt
     folder = tiny_models.tiny_mistral(tmp_path / "model", window=60)
     backbone = load_causal_lm(ModelOptions(model=str(folder)), "cpu")
     assert LabelScorer(backbone, CANDIDATES, max_length=100).way == "one pass"
-    right = label_scoring.branch_masks
-    monkeypatch.setattr(label_scoring, "branch_masks", lambda b, visible, at: right(b, visible, torch.zeros_like(at)))
+    forget_windows(monkeypatch)
     assert LabelScorer(backbone, CANDIDATES, max_length=100).way == "shared prefix"
 
 
@@ -124,11 +101,7 @@ def test_a_trained_adapter_is_part_of_the_score(request: pytest.FixtureRequest, 
     assert scorer.way == "one pass", scorer.reason
     prompts = prompts_of(30, 12)
     before = scorer.score(prompts)
-    attach_lora(backbone, LoraOptions())
-    torch.manual_seed(0)
-    for name, parameter in backbone.model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter.data, std=0.2)
+    attach_telling_adapter(backbone)
     after = scorer.score(prompts)
     backbone.model.eval()
     assert np.abs(after - oracle(backbone, prompts, CANDIDATES)).max() < 1e-4
