@@ -12,7 +12,19 @@ from typing import Any
 import typer
 
 from evalsuite import __version__
-from evalsuite.cli import comparing, console, exporting, inspecting, listing, predicting, pushing, running, sweeping
+from evalsuite.cli import (
+    comparing,
+    console,
+    exporting,
+    inspecting,
+    listing,
+    predicting,
+    pushing,
+    reproducing,
+    running,
+    sweeping,
+    tabling,
+)
 from evalsuite.errors import EvalsuiteError
 from evalsuite.registry import GROUP, VARIABLE, build_registry
 
@@ -49,6 +61,8 @@ def root(
 for group in (
     running.commands,
     sweeping.commands,
+    tabling.commands,
+    reproducing.commands,
     comparing.commands,
     listing.commands,
     inspecting.commands,
