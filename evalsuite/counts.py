@@ -5,7 +5,8 @@ Every metric here is a function of sums over documents, so that one matrix produ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,10 @@ Table = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
 # One draw of a document costs about 8 ns, one binomial of a multinomial draw about 130 ns (both measured).
 _DOCUMENTS_PER_BINOMIAL = 16
 _BLOCK_CELLS = 4_000_000
+
+# A product with a sparse matrix takes a sixth of the time for 24 runs of 114 labels, 2% of whose cells are ones.
+_LARGE = 5_000_000
+_SPARSE = 0.05
 
 
 def label_statistics(gold: Bools, predicted: Bools, invalid: Bools | None = None) -> Bools:
@@ -100,10 +105,26 @@ def bootstrap_blocks(statistics: Table, resamples: int, seed: int) -> Iterator[A
     rows, pattern_of, sizes = _distinct_rows(statistics)
     # Counts below 2**24 are exact in float32, whose matrix products take half the time.
     exact = rows.dtype == np.bool_ and n < 2**24
-    factors = rows.astype(np.float32 if exact else np.float64)
-    rng = np.random.default_rng(seed)
-    for weights in _weights(rng, pattern_of, sizes, resamples):
-        yield (weights.astype(factors.dtype) @ factors).astype(np.float64)
+    multiply = _sparse_product(rows) if exact and _is_sparse(rows) else _product(rows, np.float32 if exact else float)
+    for weights in _weights(np.random.default_rng(seed), pattern_of, sizes, resamples):
+        yield multiply(weights).astype(np.float64)
+
+
+def _is_sparse(rows: Table) -> bool:
+    return rows.size >= _LARGE and int(np.count_nonzero(rows)) < _SPARSE * rows.size
+
+
+def _product(rows: Table, kind: type) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]:
+    factors: npt.NDArray[Any] = rows.astype(kind)
+    return lambda weights: weights.astype(factors.dtype) @ factors
+
+
+def _sparse_product(rows: Table) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]:
+    from scipy.sparse import csr_matrix
+
+    factors = csr_matrix(rows.T, dtype=np.float32)
+    # The transpose has one resample after another in a row, which is what the product walks along.
+    return lambda weights: (factors @ np.ascontiguousarray(weights.T, dtype=np.float32)).T
 
 
 def _distinct_rows(table: Table) -> tuple[Table, npt.NDArray[np.intp], npt.NDArray[np.intp]]:

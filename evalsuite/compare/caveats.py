@@ -20,6 +20,7 @@ def warnings_of(systems: Sequence[Named]) -> tuple[str, ...]:
         "failed the reload check": lambda results: results.get("reload_failed"),
     }
     return (
+        *(["There is one system only: nothing to compare it with."] if len(systems) == 1 else []),
         *_synthetic(systems),
         *(line for told, flag in flags.items() for line in _flagged(systems, told, flag)),
         *_differing(systems, "tuned", lambda group: max(map(trials, group.results)), "{} trials"),

@@ -23,6 +23,9 @@ from evalsuite.stats import bootstrap_p, holm, t_interval
 
 Interval = tuple[float, float]
 
+UNCHANGED = 1e-9
+"""Differences that vary by less do so by rounding."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -175,15 +178,17 @@ def _pair(
     interval = percentile_interval(evidence.drawn)
     assert interval is not None  # both have a mean, so most resamples have one
     by_seed = _common(first, second)
-    sign = 1 if measure.higher_is_better else -1  # systems come best first
+    same_direction = _same_direction(by_seed, gap)
+    across_seeds = t_interval(by_seed) if same_direction else None
     finding = Finding(
-        better=first.title,
+        better=first.title,  # systems come best first
         worse=second.title,
-        gap=sign * gap,
-        interval=interval if sign > 0 else (-interval[1], -interval[0]),
+        gap=abs(gap),
+        interval=_of_the_better(interval, measure),
         certified=evidence.p_holm <= settings.alpha,
         alpha=settings.alpha,
-        same_direction=_same_direction(by_seed, gap),
+        same_direction=same_direction,
+        across_seeds=across_seeds and _of_the_better(across_seeds, measure),
         documents=len(first.group.samples[0].ids),
         seeds_drawn=max(len(first.seeds), len(second.seeds)) >= SEEDS_TO_RESAMPLE,
     )
@@ -194,13 +199,18 @@ def _pair(
         p=evidence.p,
         p_holm=evidence.p_holm,
         certified=finding.certified,
-        across_seeds=t_interval(by_seed) if finding.same_direction else None,
-        same_direction=finding.same_direction,
+        across_seeds=across_seeds,
+        same_direction=same_direction,
         mcnemar=evidence.tests,
         verdict=verdict(finding),
         sentence=sentence(finding),
         by_label=evidence.by_label,
     )
+
+
+def _of_the_better(interval: Interval, measure: Measure) -> Interval:
+    """The interval of by how much the first system, the better one, is better."""
+    return interval if measure.higher_is_better else (-interval[1], -interval[0])
 
 
 def _common(first: System, second: System) -> list[float]:
@@ -211,6 +221,6 @@ def _common(first: System, second: System) -> list[float]:
 
 def _same_direction(differences: Sequence[float], mean: float) -> tuple[int, int] | None:
     # What seeds do not change was seen once, however often it was run.
-    if len(set(differences)) < 2:
+    if not differences or max(differences) - min(differences) < UNCHANGED:
         return None
     return sum(difference * mean > 0 for difference in differences), len(differences)

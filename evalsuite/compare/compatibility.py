@@ -22,7 +22,7 @@ def require_same_test(groups: Sequence[Group]) -> None:
             told = _scored(first.results, run.results) or difference(groups[0].samples[0], samples)
             if told:
                 raise UsageError(
-                    f"{first.directory} and {run.directory} cannot be compared: {told}; choose by conditions"
+                    f"{first.directory} and {run.directory} cannot be compared: {told}; name runs of one test"
                 )
 
 

@@ -114,7 +114,7 @@ def label_table(comparison: Comparison) -> Table:
 
 def _tested(comparison: Comparison) -> str:
     multilabel = comparison.systems[0].group.results[0]["multilabel"]
-    return "the exact match, so it tests subset accuracy" if multilabel else "it tests accuracy"
+    return "it tests subset accuracy, as it asks for the exact match" if multilabel else "it tests accuracy"
 
 
 def _test_row(test: SeedTest) -> tuple[str, ...]:
@@ -135,19 +135,21 @@ def rank_table(ranking: Ranking) -> Table:
 
 def legend(comparison: Comparison) -> list[str]:
     """What the columns of the pairs mean."""
-    settings, metric_name = comparison.settings, comparison.metric
-    drawn = any(len(system.values) >= SEEDS_TO_RESAMPLE for system in comparison.systems)
+    settings = comparison.settings
+    many = any(len(system.values) >= SEEDS_TO_RESAMPLE for system in comparison.systems)
     over = (
         f"documents, and over seeds where there are {SEEDS_TO_RESAMPLE} or more"
-        if drawn
+        if many
         else "documents, for these seeds"
     )
+    drawn = f"{settings.resamples:,} resamples, seed {settings.seed}"
     lines = [
-        f"95% intervals are over {over}. Points are hundredths of {metric_name}, the first system minus the second.",
-        f"p: paired bootstrap, {settings.resamples:,} resamples, the same documents for all systems, seed {settings.seed}.",
-        f"Holm's p: corrected over {len(comparison.pairs)} pairs; certified means that it is at most {settings.alpha:g}.",
+        f"95% intervals are over {over}.",
+        f"points: hundredths of {comparison.metric}, the first system minus the second.",
+        f"p: paired bootstrap ({drawn}), the same documents drawn for all systems.",
+        f"Holm's p: over {len(comparison.pairs)} pairs; certified means that it is at most {settings.alpha:g}.",
         "over seeds: 95% paired t-interval over common seeds; seeds alike: seeds that point the same way.",
-        f"McNemar: exact p, Holm's over all pairs and seeds; {_tested(comparison)}, not {metric_name}.",
+        f"McNemar: exact p, Holm's over all pairs and seeds; {_tested(comparison)}.",
     ]
     return lines if comparison.pairs else lines[:1]
 

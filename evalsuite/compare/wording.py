@@ -16,7 +16,7 @@ class Finding:
     """What a sentence is made of.
 
     better, worse: titles. gap: by how much the one is better, with its interval. documents: those that were scored.
-    seeds_drawn: the interval is over seeds, too.
+    seeds_drawn: the interval is over seeds, too. across_seeds: the paired t-interval of the gap, where there is one.
     """
 
     better: str
@@ -26,6 +26,7 @@ class Finding:
     certified: bool
     alpha: float
     same_direction: tuple[int, int] | None
+    across_seeds: Interval | None
     documents: int
     seeds_drawn: bool
 
@@ -63,7 +64,15 @@ def sentence(found: Finding) -> str:
         told = f"{found.better} and {found.worse} differ by less than 0.1 points"
     else:
         told = f"{found.better} is {_points(found.gap)} points better than {found.worse}"
-    return f"{told} (95% interval {low} to {high}): {verdict(found)}."
+    return f"{told} (95% interval {low} to {high}): {verdict(found)}{_other_seeds(found)}."
+
+
+def _other_seeds(found: Finding) -> str:
+    """What is certified for these seeds, and may still turn with others, is said to."""
+    if not found.certified or found.seeds_drawn or found.across_seeds is None or found.across_seeds[0] > 0:
+        return ""
+    low, high = (_points(end) for end in found.across_seeds)
+    return f" for these seeds; other seeds may turn it, as across seeds the interval is {low} to {high}"
 
 
 def documents_to_settle(documents: int, interval: Interval) -> int:
