@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from evalsuite.errors import UnknownNameError, UsageError
 from evalsuite.registry import Registry
 from evalsuite.spec import RunSpec
 from evalsuite.store import digest_of
+from evalsuite.tuning import Point, Tune, read_tune
 
 MOST_CELLS = 10_000
-KEYS = ("about", "base", "grid", "cells", "seeds", "table")
+KEYS = ("about", "base", "grid", "cells", "seeds", "tune", "table")
 TABLE_KEYS = ("rows", "columns", "spread", "reach")
+TRIALS = "trials"  # the folder of trials within a sweep's folder of runs
 LONGEST_NAME = 80  # characters: well under what file systems take
 
 
@@ -43,12 +45,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file, read and expanded. ``name`` names its folder of runs; ``table`` says how its table looks."""
+    """A sweep file, read and expanded. ``name`` names its folder of runs; ``table`` says how its table looks; ``tune``
+    is None where every cell runs with its own options."""
 
     name: str
     about: str
     cells: tuple[Cell, ...]
     table: Mapping[str, Any]
+    tune: Tune | None = None
 
     @property
     def values_of(self) -> dict[str, list[Any]]:
@@ -58,6 +62,43 @@ class Sweep:
             for key, value in cell.varied.items():
                 found.setdefault(key, {}).setdefault(digest_of(value), value)
         return {key: list(values.values()) for key, values in found.items()}
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Cells that differ in the seed alone, and the trials that choose options for all of them.
+
+    ``points``: the options of each of the ``trials``, which have the first seed of the ``cells``.
+    """
+
+    cells: tuple[Cell, ...]
+    points: tuple[Point, ...]
+    trials: tuple[Cell, ...]
+
+
+def tunings(sweep: Sweep) -> list[Tuning]:
+    """What has to be tuned, in the order of the cells; each trial scores validation, whatever limit its cells have."""
+    if sweep.tune is None:
+        return []
+    alike: dict[str, list[Cell]] = {}
+    for cell in sweep.cells:
+        if str(cell.values.get("method")) in sweep.tune.space:
+            alike.setdefault(digest_of({**cell.values, "seed": None}), []).append(cell)
+    return [_tuning(tuple(cells), sweep.tune) for cells in alike.values()]
+
+
+def _tuning(cells: tuple[Cell, ...], tune: Tune) -> Tuning:
+    first = cells[0]
+    fixed = {key: value for key, value in first.values.items() if key != "limit"}
+    fixed |= {"split": "validation", "output_path": str(Path(str(fixed.get("output_path", "runs"))) / TRIALS)}
+    heads = {key: value for key, value in first.varied.items() if key not in ("seed", "limit")}
+    points = tuple(tune.points(str(first.values["method"])))
+    return Tuning(cells, points, tuple(Cell({**fixed, **point}, {**heads, **point}) for point in points))
+
+
+def tuned(cell: Cell, record: Mapping[str, Any]) -> Cell:
+    """``cell`` with the options that a tuning chose, and the record of it."""
+    return replace(cell, values={**cell.values, **record["chosen"], "tuning": dict(record)})
 
 
 def sweep_names() -> list[str]:
@@ -113,7 +154,10 @@ def expand(name: str, data: Mapping[str, Any], assignments: Iterable[str] = ()) 
     for key in filter(_owner, base):
         if _owner(key) not in methods:
             raise UnknownNameError("method", _owner(key), methods, f"{key} stands in the base of {where}")
-    return Sweep(name, " ".join(str(data.get("about", "")).split()), cells, settings)
+    about = " ".join(str(data.get("about", "")).split())
+    made = Sweep(name, about, cells, settings, read_tune(data.get("tune"), methods, where))
+    _refuse_tuned_twice(made, where)
+    return made
 
 
 def _expanded(
@@ -159,8 +203,9 @@ def resolve_cell(registry: Registry, sweep: Sweep, cell: Cell) -> tuple[RunSpec,
 
 
 def check(registry: Registry, sweep: Sweep) -> None:
-    """Resolve every cell, so that nothing runs where one of them cannot. Raises: UsageError, as ``resolve_cell``."""
-    for cell in sweep.cells:
+    """Resolve every cell and trial, so that nothing runs where one of them cannot. Raises: UsageError, as
+    ``resolve_cell``."""
+    for cell in (*sweep.cells, *(trial for tuning in tunings(sweep) for trial in tuning.trials)):
         resolve_cell(registry, sweep, cell)
 
 
@@ -191,6 +236,18 @@ def _refuse_twins(cells: Sequence[Cell], where: str) -> None:
         if key in seen:
             raise UsageError(f"{where}: cell {cell.title} is there twice")
         seen.add(key)
+
+
+def _refuse_tuned_twice(sweep: Sweep, where: str) -> None:
+    """What is tuned stands nowhere else, and what has to run stays within the same bounds as without trials."""
+    for tuning in tunings(sweep):
+        cell = tuning.cells[0]
+        given = {key.rpartition(".")[2] for key in cell.values}
+        if twice := sorted(key for key in tuning.points[0] if key.rpartition(".")[2] in given):
+            raise UsageError(f"{where}: {twice[0]} is tuned, and stands in cell {cell.title} or its base too; drop one")
+    total = len(sweep.cells) + sum(len(tuning.trials) for tuning in tunings(sweep))
+    if total > MOST_CELLS:
+        raise UsageError(f"{where} expands to {total:,} cells and trials; at most {MOST_CELLS:,} are allowed: split it")
 
 
 def _mapping(data: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:

@@ -1,10 +1,9 @@
-"""``sweep`` and ``table``: many runs by one file, and what came of them."""
+"""``sweep``: many runs by one file."""
 
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,11 @@ from evalsuite.cli import console
 from evalsuite.cli.running import PLUGIN, registry_for
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.registry import Registry
-from evalsuite.sweep import Cell, Sweep, check, read_sweep, resolve_cell, sweep_names
+from evalsuite.sweep import Sweep, check, read_sweep
 
 if TYPE_CHECKING:
+    from evalsuite.engines.forecast import Forecast
     from evalsuite.engines.local import Finished
-
-CELLS = "cells"  # the folder of configurations and logs within a sweep's folder of runs
 
 commands = typer.Typer()
 
@@ -30,10 +28,16 @@ def sweep(
     name: str = typer.Argument(help="A built-in sweep's name, or a YAML file; list them with: evalsuite ls sweeps"),
     assignments: list[str] = typer.Option(None, "--set", help="key=value, in place of the file's base; repeatable."),
     output_path: str = typer.Option(None, "--output-path", help="Folder for run directories (default: runs/NAME)."),
-    jobs: int = typer.Option(1, "--jobs", min=1, help="Cells that run at the same time."),
+    jobs: int = typer.Option(1, "--jobs", min=1, help="Cells that run at the same time, each with a GPU of its own."),
+    retry: int = typer.Option(0, "--retry", min=0, help="How often cells that failed are tried again."),
+    reuse_model: bool = typer.Option(
+        False, "--reuse-model", help="Load the base model once for consecutive cells that share it."
+    ),
     overwrite: str = typer.Option(None, "--overwrite", help="missing or always (default: missing)."),
     plugin: list[str] = PLUGIN,
-    dry_run: bool = typer.Option(False, "--dry-run", help="Print the cells; run nothing."),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Print the cells, which are complete, and about how long the rest takes; run nothing."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON on stdout."),
 ) -> None:
     """Run every cell of a sweep file, each in a child process; complete cells are skipped, so it can be repeated."""
@@ -43,20 +47,14 @@ def sweep(
     registry = registry_for(plugin)
     check(registry, planned)
     if dry_run:
-        _print_cells(planned, as_json)
+        _print_forecast(registry, planned, folder if output_path else folder.parent, as_json)
         return
-    outcomes = _run(registry, planned, folder / CELLS, jobs)
-    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    for outcome in failed:
-        console.note(f"failed: {outcome.cell.title}: {outcome.problem}" + (f" ({outcome.log})" if outcome.log else ""))
-    outcomes.sort(key=lambda outcome: planned.cells.index(outcome.cell))
-    if as_json:
-        console.out(json.dumps([_entry(outcome) for outcome in outcomes], ensure_ascii=False))
-    else:
-        counts = {state: sum(outcome.state == state for outcome in outcomes) for state in ("done", "there")}
-        console.out(f"{counts['done']} cells done, {counts['there']} complete before, {len(failed)} failed: {folder}")
-    if failed:
-        raise EvalsuiteError(f"{len(failed)} of {len(outcomes)} cells failed; the same command tries them again")
+    from evalsuite.cli.board import board
+    from evalsuite.engines.sweeping import Settings, run_sweep
+
+    with board() as shown:
+        outcomes = run_sweep(registry, planned, Settings(folder, jobs, retry, reuse_model), shown)
+    _print_outcomes(outcomes, folder, as_json)
 
 
 def _placed(planned: Sweep, folder: Path, overwrite: str | None, plugins: Sequence[str] | None) -> Sweep:
@@ -71,106 +69,22 @@ def _placed(planned: Sweep, folder: Path, overwrite: str | None, plugins: Sequen
     return replace(planned, cells=tuple(replace(cell, values={**cell.values, **more}) for cell in planned.cells))
 
 
-def _print_cells(planned: Sweep, as_json: bool) -> None:
+def _print_outcomes(outcomes: Sequence[Finished], folder: Path, as_json: bool) -> None:
+    """What came of the cells, the failed ones with what they said last.
+
+    Raises:
+        EvalsuiteError: some have failed.
+    """
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    for outcome in failed:
+        console.note(f"failed: {outcome.cell.title}: {outcome.problem}" + (f" ({outcome.log})" if outcome.log else ""))
     if as_json:
-        console.out(json.dumps([dict(cell.values) for cell in planned.cells], ensure_ascii=False))
-        return
-    if planned.about:
-        console.out(planned.about)
-    rows = [(str(number), cell.title) for number, cell in enumerate(planned.cells, 1)]
-    console.table(("cell", "varied"), rows, right=("cell",))
-
-
-def _run(registry: Registry, planned: Sweep, folder: Path, jobs: int) -> list[Finished]:
-    from evalsuite.engines.local import run_cells
-
-    outcomes: list[Finished] = []
-    with console.Bars().bar(f"sweep {planned.name}", len(planned.cells), "cells") as advance:
-
-        def report(outcome: Finished) -> None:
-            outcomes.append(outcome)
-            console.note(f"[{len(outcomes)}/{len(planned.cells)}] {outcome.cell.title}: {_line(outcome)}")
-            advance(1)
-
-        run_cells(_waiting(registry, planned, report), folder, jobs, report)
-    return outcomes
-
-
-def _waiting(registry: Registry, planned: Sweep, report: Callable[[Finished], None]) -> Iterator[Cell]:
-    """The cells that have yet to run; those that are complete, or cannot be prepared, are reported at once."""
-    from evalsuite.engines.local import Finished
-    from evalsuite.preparation import prepare
-    from evalsuite.store import open_run
-
-    for cell in planned.cells:
-        try:
-            prepared = prepare(registry, *resolve_cell(registry, planned, cell))
-            complete = prepared.directory.complete and prepared.spec.overwrite != "always"
-            results = open_run(prepared.directory.final).results if complete else None
-        except EvalsuiteError as error:
-            report(Finished(cell, "failed", problem=f"error: {error}"))
-            continue
-        if results is None:
-            yield cell
-        else:
-            report(Finished(cell, "there", results))
-
-
-@commands.command("table")
-def table(
-    sources: list[str] = typer.Argument(help="A sweep's name or file, or run directories and folders of them."),
-    rows: str = typer.Option(None, "--rows", help="Options that head the rows, a,b (default: those that differ)."),
-    columns: str = typer.Option(None, "--columns", help="What is printed of each row, a,b: see the guide."),
-    spread: str = typer.Option(None, "--spread", help="An option over whose values mean, worst and best are told."),
-    reach: float = typer.Option(None, "--reach", help="The score that the column epochs_to looks for."),
-    output_path: str = typer.Option(None, "--output-path", help="Folder of the sweep's runs (default: runs/NAME)."),
-    as_markdown: bool = typer.Option(False, "--markdown", help="Print Markdown."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
-) -> None:
-    """Print one row for all runs that differ in the seed alone, from the results of finished runs."""
-    from evalsuite.report.table import Settings, make_table, markdown
-    from evalsuite.selection import select_runs
-
-    sweeps = [read_sweep(source) for source in sources if _is_sweep(source)]
-    given = {"rows": _words(rows), "columns": _words(columns), "spread": spread, "reach": reach}
-    # Of several sweeps, the first decides how the table looks.
-    settings = {**(sweeps[0].table if sweeps else {}), **{name: value for name, value in given.items() if value}}
-    order = {key.rpartition(".")[2]: values for sweep in sweeps for key, values in sweep.values_of.items()}
-    places = [output_path or f"runs/{Path(source).stem}" if _is_sweep(source) else source for source in sources]
-    made = make_table(select_runs(places), Settings(**settings, order=order))
-    if made.superseded:
-        console.note(f"older runs of the same options and seed, left out: {made.superseded}")
-    if as_json:
-        spread_values = made.spread.values if made.spread else None
-        console.out(json.dumps({"rows": made.main.values, "spread": spread_values}, ensure_ascii=False))
-    elif as_markdown:
-        flags = {"--rows": rows, "--columns": columns, "--spread": spread, "--reach": reach}
-        flags |= {"--output_path": output_path}
-        words = [word for flag, value in flags.items() if value for word in (flag, str(value))]
-        command = shlex.join(["evalsuite", "table", *sources, *words, "--markdown"])
-        console.out(markdown(made, command, " ".join(sweep.about for sweep in sweeps)))
+        console.out(json.dumps([_entry(outcome) for outcome in outcomes], ensure_ascii=False))
     else:
-        for grid in filter(None, (made.main, made.spread)):
-            console.table(grid.columns, grid.rows, right=grid.numeric)
-        console.note(made.origin)
-
-
-def _is_sweep(source: str) -> bool:
-    """A folder of runs is named by its path; any other word is meant as a sweep, known or misspelt."""
-    return source in sweep_names() or source.endswith((".yaml", ".yml")) or not Path(source).is_dir()
-
-
-def _words(text: str | None) -> list[str]:
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
-
-
-def _line(outcome: Finished) -> str:
-    if outcome.results is None:
-        return f"failed after {outcome.seconds:.0f} s"
-    primary = outcome.results["primary_metric"]
-    value = outcome.results["metrics"]["summary"][primary]["value"]
-    when = f"in {outcome.seconds:.0f} s" if outcome.state == "done" else "(complete before)"
-    return f"{primary} {'-' if value is None else format(value, '.4f')} {when}"
+        counts = {state: sum(outcome.state == state for outcome in outcomes) for state in ("done", "there")}
+        console.out(f"{counts['done']} cells done, {counts['there']} complete before, {len(failed)} failed: {folder}")
+    if failed:
+        raise EvalsuiteError(f"{len(failed)} of {len(outcomes)} cells failed; the same command tries them again")
 
 
 def _entry(outcome: Finished) -> dict[str, Any]:
@@ -182,7 +96,58 @@ def _entry(outcome: Finished) -> dict[str, Any]:
         "run_id": results.get("run_id"),
         "primary_metric": primary,
         "value": results["metrics"]["summary"][primary]["value"] if results else None,
+        "tuning": results.get("tuning"),
         "seconds": round(outcome.seconds, 1),
         "problem": outcome.problem or None,
         "log": str(outcome.log) if outcome.log else None,
+    }
+
+
+def _print_forecast(registry: Registry, planned: Sweep, finished: Path, as_json: bool) -> None:
+    """The cells, by the runs in ``finished``."""
+    from evalsuite.engines.forecast import forecast, read_results
+
+    found = forecast(registry, planned, read_results(finished))
+    if as_json:
+        console.out(json.dumps([_forecast_entry(entry) for entry in found], ensure_ascii=False))
+        return
+    if planned.about:
+        console.out(planned.about)
+    tuned = ["trials"] if planned.tune else []
+    rows = [
+        (str(number), entry.cell.title, *([str(entry.trials)] if tuned else []), _state(entry))
+        for number, entry in enumerate(found, 1)
+    ]
+    console.table(("cell", "varied", *tuned, "to do"), rows, right=("cell", *tuned))
+    left = [entry for entry in found if not entry.complete]
+    known = [entry.seconds for entry in left if entry.seconds is not None]
+    trials = sum(entry.trials_left for entry in found)
+    parts = [f"{len(found) - len(left)} of {len(found)} cells complete"]
+    parts += [f"{trials} trials to run first"] if trials else []
+    parts += [f"the rest about {_about(sum(known))}, one at a time"] if known else []
+    parts += [f"{len(left) - len(known)} of unknown length"] if len(left) > len(known) else []
+    console.out("; ".join(parts))
+
+
+def _state(entry: Forecast) -> str:
+    if entry.complete:
+        return "complete"
+    trials = f", {entry.trials_left} trials first" if entry.trials_left else ""
+    return ("unknown" if entry.seconds is None else f"about {_about(entry.seconds)}") + trials
+
+
+def _about(seconds: float) -> str:
+    """Two digits of what is no more than an estimate."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _forecast_entry(entry: Forecast) -> dict[str, Any]:
+    return {
+        "cell": dict(entry.cell.values),
+        "complete": entry.complete,
+        "about_seconds": None if entry.seconds is None else round(entry.seconds, 1),
+        "trials": entry.trials,
+        "trials_left": entry.trials_left,
     }

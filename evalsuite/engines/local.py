@@ -1,137 +1,149 @@
-"""Runs cells on this machine, each in a child process of its own: one that dies takes no other with it."""
+"""Runs cells on this machine, each in a process of its own unless they share a base model: see ``--reuse-model``."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Protocol
 
+from evalsuite.engines.gpus import environments, visible_gpus
+from evalsuite.engines.processes import GRACE_SECONDS, Child, Files, Finished, Work, Worker, end
 from evalsuite.errors import Interrupted
 from evalsuite.llm.interrupts import stop_on_signal
-from evalsuite.store import write_yaml, writing
 from evalsuite.sweep import Cell
 
-POLL_SECONDS = 0.1
-# Enough for a child to finish its step and save; after that it is ended without asking again.
-GRACE_SECONDS = 300.0
-LONGEST_LINE = 500  # characters of an error that are repeated
+__all__ = ["Finished", "Unwatched", "Watcher", "run_cells"]
 
-State = Literal["done", "there", "failed"]
+POLL_SECONDS = 0.1
+
+
+class Watcher(Protocol):
+    """Hears of every cell as it starts and as it ends, and ten times a second in between."""
+
+    def started(self, cell: Cell, log: Path) -> None: ...
+    def finished(self, outcome: Finished) -> None: ...
+    def tick(self) -> None: ...
 
 
 @dataclass(frozen=True)
-class Finished:
-    """What came of a cell.
+class Unwatched:
+    """Passes on what came of each cell, and nothing else."""
 
-    state: "done" now, "there" before, or "failed". results: the content of ``results.json``, None where it failed.
-    seconds: wall time of the child. problem: the last line it wrote on stderr, empty unless it failed. log: where the
-    whole of stderr is kept.
-    """
+    report: Callable[[Finished], None]
 
-    cell: Cell
-    state: State
-    results: Mapping[str, Any] | None = None
-    seconds: float = 0.0
-    problem: str = ""
-    log: Path | None = None
+    def started(self, cell: Cell, log: Path) -> None:
+        """Nobody asks."""
+
+    def finished(self, outcome: Finished) -> None:
+        self.report(outcome)
+
+    def tick(self) -> None:
+        """Nobody waits."""
 
 
 @dataclass
-class _Child:
-    cell: Cell
-    process: subprocess.Popen[bytes]
-    output: IO[bytes]
-    log: Path
-    start: float
+class _Slot:
+    """A place where one cell at a time runs; its worker waits here for the next one."""
 
-    def outcome(self) -> Finished:
-        """Read what the ended process left."""
-        code, seconds = self.process.returncode, time.monotonic() - self.start
-        if code == 0:
-            self.output.seek(0)
-            # Whatever a library printed before it, the result is the last line.
-            return Finished(self.cell, "done", json.loads(self.output.read().splitlines()[-1]), seconds, log=self.log)
-        lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
-        last = next((line for line in reversed(lines) if line.strip()), f"it ended with code {code} and said nothing")
-        return Finished(self.cell, "failed", None, seconds, last[:LONGEST_LINE], self.log)
+    environment: Mapping[str, str]
+    child: Child | None = None
+    worker: Worker | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self.child is not None or (self.worker is not None and self.worker.work is not None)
+
+    def start(self, cell: Cell, base: str, folder: Path) -> Path:
+        """Begin with a cell; gives the file that takes its log."""
+        files = Files.write(cell, folder)
+        work = Work(cell, files, time.monotonic())
+        if self.worker is not None and self.worker.base != base:
+            self.dismiss()
+        if not base:
+            self.child = Child(work, self.environment)
+            return files.log
+        if self.worker is None:
+            self.worker = Worker(base, self.environment, files.log)
+        self.worker.take(work)
+        return files.log
+
+    def outcome(self) -> Finished | None:
+        """What came of the cell, None while it runs."""
+        process = self.child or self.worker
+        assert process is not None
+        if (found := process.outcome()) is None:
+            return None
+        self.child = None
+        if self.worker is not None and found.state == "failed":
+            self.dismiss()  # nobody knows what the failure has left behind in it
+        return found
+
+    def dismiss(self) -> None:
+        """End the worker."""
+        worker, self.worker = self.worker, None
+        if worker is not None:
+            worker.dismiss()
 
 
-def run_cells(cells: Iterable[Cell], folder: Path, jobs: int, report: Callable[[Finished], None]) -> None:
-    """Run ``cells``, ``jobs`` at a time; ``report`` hears of each as it ends.
+def run_cells(
+    cells: Iterable[Cell],
+    folder: Path,
+    jobs: int,
+    report: Callable[[Finished], None] | Watcher,
+    base_of: Callable[[Cell], str] = lambda cell: "",
+) -> None:
+    """Run ``cells``, ``jobs`` at a time.
 
-    ``folder`` takes a configuration and a log a cell. Children stand in process groups of their own, so that a
-    Ctrl-C on the terminal reaches them once, from here, and each saves what it has.
+    Args:
+        cells: what to run; asked for the next one when there is room for it.
+        folder: takes a configuration and a log a cell.
+        jobs: processes side by side; where there are GPUs and more than one job, each has one of its own.
+        report: hears of each cell as it ends, or as a ``Watcher`` of more.
+        base_of: names the base model of a cell; consecutive cells with the same one share a worker that keeps it
+            loaded. A cell without one ("") has a child of its own.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM came; all children have ended.
+        UsageError: more jobs than GPUs.
+        Interrupted: SIGINT or SIGTERM came; all processes have ended.
         StoreError: ``folder`` cannot be written.
     """
-    waiting, running = iter(cells), list[_Child]()
-    exhausted = False
-    with stop_on_signal() as stop, _ended(running):
-        while running or not exhausted:
-            while len(running) < jobs and not exhausted and not stop.asked:
+    watcher = Unwatched(report) if callable(report) else report
+    waiting, exhausted = iter(cells), False
+    slots = [_Slot(environment) for environment in environments(jobs, visible_gpus() if jobs > 1 else ())]
+    with stop_on_signal() as stop, _ended(slots):
+        while not stop.asked:
+            for slot in slots:
+                if slot.busy or exhausted or stop.asked:
+                    continue
                 if (cell := next(waiting, None)) is None:
                     exhausted = True
-                else:
-                    running.append(_start(cell, folder, jobs))
-            if stop.asked:
+                elif not stop.asked:  # a signal while it was looked for: do not begin
+                    watcher.started(cell, slot.start(cell, base_of(cell), folder))
+            busy = [slot for slot in slots if slot.busy]
+            if not busy:
                 break
-            for child in [child for child in running if child.process.poll() is not None]:
-                running.remove(child)
-                with child.output:
-                    report(child.outcome())
-            if running:
-                time.sleep(POLL_SECONDS)
+            for slot in busy:
+                if (outcome := slot.outcome()) is not None:
+                    watcher.finished(outcome)
+            watcher.tick()
+            time.sleep(POLL_SECONDS)
         interrupted = stop.asked
     if interrupted:
         raise Interrupted("interrupted; what was running has been saved, and the same command goes on")
 
 
 @contextmanager
-def _ended(running: list[_Child]) -> Iterator[None]:
-    """Whatever happens, no child is left behind: first asked to stop and save, in the end killed."""
+def _ended(slots: Sequence[_Slot]) -> Iterator[None]:
+    """Whatever happens, no process is left behind: first asked to stop and save, in the end killed."""
     try:
         yield
     finally:
-        for child in running:
-            child.process.terminate()
-        for child in running:
-            try:
-                child.process.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait()
-            child.output.close()
-
-
-def _start(cell: Cell, folder: Path, jobs: int) -> _Child:
-    config, log = folder / f"{cell.file_name}.yaml", folder / f"{cell.file_name}.log"
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_yaml(config, cell.values)
-        with log.open("wb") as stderr:
-            output = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the child has ended
-            process = subprocess.Popen(
-                [sys.executable, "-m", "evalsuite", "run", "--config", str(config), "--json"],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=stderr,
-                env=_environment(jobs),
-                process_group=0,
-            )
-    return _Child(cell, process, output, log, time.monotonic())
-
-
-def _environment(jobs: int) -> dict[str, str]:
-    """Children that run side by side share the processors instead of each taking all of them."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    return {"OMP_NUM_THREADS": str(threads), **os.environ} if jobs > 1 else dict(os.environ)
+        held = [process for slot in slots for process in (slot.child, slot.worker) if process is not None]
+        for process in held:
+            process.process.terminate()
+        for process in held:
+            end(process.process, GRACE_SECONDS)
+            process.close()

@@ -16,15 +16,14 @@ from typing import Any
 
 import torch
 import transformers
-from peft import (
-    PeftModel,
-)
+from peft import PeftModel
 from torch import nn
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -32,7 +31,8 @@ from transformers import (
 from evalsuite.errors import ModelError
 from evalsuite.llm.options import ModelOptions
 from evalsuite.llm.quantisation import keep_weights_in_place, nf4
-from evalsuite.llm.source import first_line, read_config, resolve_model
+from evalsuite.llm.reuse import read_once
+from evalsuite.llm.source import files_stamp, first_line, read_config, resolve_model
 
 
 @dataclass
@@ -121,12 +121,31 @@ def classification_head(options: ModelOptions) -> tuple[str, ...]:
     Raises:
         ModelError: the model is absent or gated, or transformers has no classifier of its kind.
     """
-    config = read_config(options)
+    return head_modules(empty_model(AutoModelForSequenceClassification, options, read_config(options)))
+
+
+def empty_model(
+    architecture: Any, options: ModelOptions, config: PretrainedConfig, dtype: torch.dtype | None = None
+) -> PreTrainedModel:
+    """A model's shape on the meta device: no weight is fetched or allocated.
+
+    Raises:
+        ModelError: transformers has no such ``architecture`` of the model's kind.
+    """
     try:
         with torch.device("meta"), quiet(bars=False):
-            model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=options.trust_remote_code)
+            model: PreTrainedModel = architecture.from_config(
+                config, dtype=dtype, trust_remote_code=options.trust_remote_code
+            )
+            return model
     except ValueError as error:
-        raise ModelError(f"transformers has no classifier on top of {options.model}: {first_line(error)}") from error
+        raise ModelError(
+            f"{options.model} is no model for transformers' {architecture.__name__}: {first_line(error)}"
+        ) from error
+
+
+def head_modules(model: PreTrainedModel) -> tuple[str, ...]:
+    """As ``classification_head``, of a classifier that is there."""
     body = model.base_model_prefix
     names = [name for name, module in model.named_children() if name != body and any(True for _ in module.parameters())]
     # BERT's pooler lies inside the body, and comes with some checkpoints only.
@@ -186,41 +205,71 @@ def _load(
     config = read_config(options)
     dtype = compute_dtype(options, device)
     quantised = wants_4bit(options, device) and not all_weights
-    common = {"revision": revision, "trust_remote_code": options.trust_remote_code}
     already = getattr(config, "quantization_config", None) is not None
+    arguments = {
+        "revision": revision,
+        "trust_remote_code": options.trust_remote_code,
+        "dtype": torch.float32 if all_weights else dtype,
+        "device_map": {"": str(device)},
+        "attn_implementation": None if options.attn_implementation == "auto" else options.attn_implementation,
+        "quantization_config": nf4(dtype, skip_modules) if quantised and not already else None,
+        **settings,
+    }
+    key = (architecture, name, files_stamp(name), repr(arguments))
+    vocabulary = config.get_text_config().vocab_size
     if device.type == "cuda":
         torch.cuda.set_device(device)  # generators, memory figures and quantisation kernels follow the current device
     with quiet(bars=not Path(name).is_dir()):
         try:
-            tokenizer = AutoTokenizer.from_pretrained(name, **common)
-            pad_token_id = choose_pad_token(tokenizer, config.get_text_config().vocab_size)
-            model, report = architecture.from_pretrained(
-                name,
-                dtype=torch.float32 if all_weights else dtype,
-                device_map={"": str(device)},
-                attn_implementation=None if options.attn_implementation == "auto" else options.attn_implementation,
-                quantization_config=nf4(dtype, skip_modules) if quantised and not already else None,
-                output_loading_info=True,
-                **common,
-                **settings,
-            )
+            read, copied = read_once(key, lambda: _read(architecture, name, arguments, vocabulary))
+            if copied:
+                _draw_missing(read)
         except ModelError:
             raise
         except Exception as error:
             raise ModelError(f"cannot load {options.model}: {first_line(error)}") from error
     fresh = tuple(f"{name}." for name in skip_modules or ())
-    missing = sorted(key for key in report["missing_keys"] if not (fresh and key.startswith(fresh)))
+    missing = [key for key in read.missing if not (fresh and key.startswith(fresh))]
     if missing:
         raise ModelError(
             f"{options.model} lacks {len(missing)} weights of its architecture, the first is {missing[0]!r}"
         )
+    model, tokenizer = read.model, read.tokenizer
     for part in (model.config, model.config.get_text_config()):  # the same object but for models that also see
-        part.pad_token_id = pad_token_id
+        part.pad_token_id = tokenizer.pad_token_id
     keep_weights_in_place(model)
     model.eval()
     effective = str(getattr(model.config, "_attn_implementation", None) or "eager")
     mixed = all_weights and dtype != torch.float32
     return Backbone(model, tokenizer, device, name, revision, quantised or already, effective, dtype, mixed=mixed)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A model and its tokenizer as ``from_pretrained`` gave them. ``missing``: the weights that no file holds."""
+
+    tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel
+    missing: list[str]
+
+
+def _read(architecture: Any, name: str, arguments: dict[str, Any], vocabulary: int) -> _Read:
+    where = {key: arguments[key] for key in ("revision", "trust_remote_code")}
+    tokenizer = AutoTokenizer.from_pretrained(name, **where)
+    choose_pad_token(tokenizer, vocabulary)
+    model, report = architecture.from_pretrained(name, output_loading_info=True, **arguments)
+    return _Read(tokenizer, model, sorted(report["missing_keys"]))
+
+
+def _draw_missing(read: _Read) -> None:
+    """Draw the weights of a copied model that no file holds as ``from_pretrained`` would: from the generators as they
+    are now, in the same order."""
+    for owner in {key.rpartition(".")[0] for key in read.missing}:
+        module: Any = read.model.get_submodule(owner)
+        module._is_hf_initialized = False
+        for name, parameter in module.named_parameters(prefix=owner, recurse=False):
+            parameter._is_hf_initialized = name not in read.missing
+    read.model.initialize_weights()
 
 
 def compute_dtype(options: ModelOptions, device: torch.device) -> torch.dtype:

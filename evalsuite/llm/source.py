@@ -31,6 +31,15 @@ def resolve_model(model: str) -> tuple[str, str | None]:
     return name, revision or None
 
 
+def files_stamp(name: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of every file of a model's folder, to see that none has changed; nothing for a hub id."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return ()
+    files = ((path.name, path.stat()) for path in sorted(folder.iterdir()))
+    return tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in files)
+
+
 def check_available(options: ModelOptions) -> None:
     """Find an absent, gated or corrupt model before a GPU is touched; only a few kilobytes are fetched.
 

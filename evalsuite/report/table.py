@@ -10,7 +10,7 @@ from typing import Any
 from evalsuite.errors import UsageError
 from evalsuite.report.card import escaped
 from evalsuite.report.columns import ABSENT, find_columns, metric
-from evalsuite.report.grouping import Group, group_runs, row_fields, sorted_groups
+from evalsuite.report.grouping import Group, group_runs, of_one_split, row_fields, sorted_groups
 from evalsuite.spec import RunResult
 from evalsuite.store import digest_of
 
@@ -51,12 +51,15 @@ class Grid:
 
 @dataclass(frozen=True)
 class Table:
-    """``spread`` is None unless asked for. ``superseded``: runs left out for a newer one of the same options."""
+    """``spread`` is None unless asked for. ``superseded``: runs left out for a newer one of the same options.
+    ``trials``: runs left out since they scored validation and others scored test.
+    """
 
     main: Grid
     spread: Grid | None
     origin: str
     superseded: int
+    trials: int = 0
 
 
 def make_table(runs: Sequence[RunResult], settings: Settings = Settings()) -> Table:
@@ -66,16 +69,18 @@ def make_table(runs: Sequence[RunResult], settings: Settings = Settings()) -> Ta
         UnknownNameError: a column that does not exist.
         UsageError: a row field that no run has, or runs of one row that scored different documents.
     """
+    runs, trials = of_one_split(runs)
     groups, superseded = group_runs(runs)
     for group in groups:
         group.samples  # noqa: B018 - read, and refused, whatever the columns are: a mean over other documents says nothing
     rows = row_fields(groups, settings.rows)
     groups = sorted_groups(groups, rows, settings.order)
     primaries = list(dict.fromkeys(group.primary for group in groups))
-    names = [name for name in settings.columns or [*primaries, *COSTS] if name != "seeds"]
+    budget = ["trials"] if any(group.fields.get("trials") for group in groups) else []
+    names = [name for name in settings.columns or [*primaries, *budget, *COSTS] if name != "seeds"]
     main = _main(groups, rows, ["seeds", *names], settings.reach)
     spread = _spread(groups, rows, settings.spread) if settings.spread else None
-    return Table(main, spread, _origin(groups), superseded)
+    return Table(main, spread, _origin(groups), superseded, trials)
 
 
 def _main(groups: Sequence[Group], rows: Sequence[str], names: Sequence[str], reach: float | None) -> Grid:
@@ -131,7 +136,7 @@ def _origin(groups: Sequence[Group]) -> str:
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     tested = sorted(
         {
-            f"{entry['data']['sizes']['test']:,} test documents of {entry['task']}"
+            f"{entry['metrics']['counts']['documents']:,} {entry.get('split', 'test')} documents of {entry['task']}"
             + (" (a synthetic sample)" if entry["data"]["synthetic"] else "")
             for entry in results
         }
