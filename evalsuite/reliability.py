@@ -24,6 +24,14 @@ def confidence(probabilities: AnyFloats, multilabel: bool) -> Array:
     return sure
 
 
+def reliability(probabilities: AnyFloats, gold: Bools, multilabel: bool) -> dict[str, Any]:
+    """``ece``, ``brier``, ``nll`` and 15 reliability ``bins`` of one or more documents, [n, k] each."""
+    return {
+        **measures(probabilities, gold, multilabel),
+        "bins": reliability_bins(probabilities, gold, multilabel),
+    }
+
+
 def calibration_report(scores: Scores, gold: Bools, decision: Decision, multilabel: bool) -> dict[str, Any]:
     """``before`` and ``after`` calibration: ``ece``, ``brier``, ``nll`` and 15 reliability ``bins``, and a ``reason``.
 
@@ -45,7 +53,6 @@ def calibration_report(scores: Scores, gold: Bools, decision: Decision, multilab
         for state in (Decision(multilabel), decision):
             probabilities = state.probabilities(scores)
             assert probabilities is not None  # there are logits
-            seen = probabilities[ok], gold[ok], multilabel
-            found.append({**measures(*seen), "bins": reliability_bins(*seen)})
+            found.append(reliability(probabilities[ok], gold[ok], multilabel))
     before, after = found
     return {"before": before, "after": after, "reason": reason}

@@ -68,10 +68,8 @@ def execute(prepared: Prepared, progress: Progress) -> RunResult:
         Interrupted: a signal came; the state is saved and the same request goes on from it.
     """
     spec, directory = prepared.spec, prepared.directory
-    if directory.complete and spec.overwrite != "always":
-        if spec.overwrite == "never":
-            raise UsageError(f"{directory.final} is complete; use --overwrite missing to read it, always to replace it")
-        return open_run(directory.final)
+    if (found := finished(prepared)) is not None:
+        return found
     check_retries(spec.retries)
     reset_peak_gpu_memory()
     context = make_context(prepared.request, prepared.registry, directory.partial, progress, prepared.device)
@@ -93,7 +91,26 @@ def execute(prepared: Prepared, progress: Progress) -> RunResult:
         clear_checkpoints(workdir)
         (workdir / ATTEMPTS).unlink(missing_ok=True)
         directory.finish()
-    result = RunResult(directory.final, results)
+    return announced(prepared, results)
+
+
+def finished(prepared: Prepared) -> RunResult | None:
+    """The run where it is complete and may be read; None where it is to be made.
+
+    Raises:
+        UsageError: it is complete and ``overwrite`` is "never".
+    """
+    directory, overwrite = prepared.directory, prepared.spec.overwrite
+    if not directory.complete or overwrite == "always":
+        return None
+    if overwrite == "never":
+        raise UsageError(f"{directory.final} is complete; use --overwrite missing to read it, always to replace it")
+    return open_run(directory.final)
+
+
+def announced(prepared: Prepared, results: Mapping[str, Any]) -> RunResult:
+    """The run that has just been completed, after every plugin that asked has been told of it."""
+    result = RunResult(prepared.directory.final, results)
     for failed in prepared.registry.notify("evalsuite_run_finished", result=result):
         log.warning("plugin %s: %s failed, the run itself is complete: %s", failed.name, failed.origin, failed.problem)
     return result

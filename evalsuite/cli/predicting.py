@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import typer
 
 from evalsuite.cli import console
-from evalsuite.cli.running import PLUGIN, registry_for
+from evalsuite.cli.running import PLUGIN, TASK, registry_for
 
 if TYPE_CHECKING:
     from evalsuite.deliver.predict_output import Position
@@ -38,7 +39,8 @@ def predict(
 
     Stopped at whatever point, the same command goes on.
     """
-    from evalsuite.deliver.predict import InputColumns, Labeller, Settings, predict_file
+    from evalsuite.deliver.predict import Labeller, Settings, predict_file
+    from evalsuite.deliver.predict_input import InputColumns
     from evalsuite.opening import read_request
     from evalsuite.store import open_run
 
@@ -67,3 +69,43 @@ def _print_counts(position: Position, output: str) -> None:
 
 def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counter.most_common())
+
+
+@commands.command("score")
+def score(
+    predictions: str = typer.Argument(help="A CSV, JSON Lines or Parquet file of ids and labels."),
+    task: str = TASK,
+    name: str = typer.Option("outside", "--name", help="What the system is called in tables (default: outside)."),
+    id_column: str = typer.Option(None, "--id-column", help="Column of document ids, or doc_hash (default: id ...)."),
+    label_column: str = typer.Option(None, "--label-column", help="Column of the labels (default: label, labels ...)."),
+    assignments: list[str] = typer.Option(None, "--set", help="key=value, for any option of the task or the run."),
+    limit: float = typer.Option(None, "--limit", help="Test documents to score: a count, or a share below 1."),
+    seed: int = typer.Option(None, "--seed", help="A number that tells repeated answers of one system apart."),
+    input_format: str = typer.Option(None, "--input-format", help="csv, tsv, jsonl or parquet (default: by suffix)."),
+    encoding: str = typer.Option("utf-8", "--encoding", help="Encoding of a text input."),
+    output_path: str = typer.Option(None, "--output-path", help="Folder for run directories (default: runs)."),
+    overwrite: str = typer.Option(None, "--overwrite", help="never, missing or always (default: missing)."),
+    plugin: list[str] = PLUGIN,
+    as_json: bool = typer.Option(False, "--json", help="Print the result as JSON on stdout."),
+) -> None:
+    """Score an outside system's predictions and keep the result as a run, to be compared like any other."""
+    from evalsuite.cli.summary import print_result
+    from evalsuite.outside import Source, score
+
+    flags = {
+        "task": task,
+        "limit": limit,
+        "seed": seed,
+        "output_path": output_path,
+        "overwrite": overwrite,
+        "plugins": plugin or None,
+    }
+    source = Source(predictions, input_format, encoding, id_column, label_column)
+    result = score(registry_for(plugin), source, name, flags, assignments or ())
+    if as_json:
+        console.out(json.dumps(dict(result.results), ensure_ascii=False))
+        return
+    if result.fresh:  # one that was there is introduced by its notices anyway
+        for line in result.results["notices"]:
+            console.note(line)
+    print_result(result)

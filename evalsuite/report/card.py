@@ -47,9 +47,15 @@ def card(results: Mapping[str, Any], snippet: str | None, library: str | None = 
         "## How it was made",
         "\n".join(f"- {name}: {escaped(str(value))}" for name, value in results["options"]["method"].items()),
         f"- seed: {_seed(results)}\n- evalsuite {results['identity']['code']}, run `{results['run_id']}`",
-        "Run again: `evalsuite run --config config.yaml` with the `config.yaml` of this folder.",
+        _again(results),
     ]
     return _front_matter(results, library) + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _again(results: Mapping[str, Any]) -> str:
+    if file := results["facts"].get("predictions_file"):
+        return f"Made by `evalsuite score` of an outside system's predictions, {escaped(file)}."
+    return "Run again: `evalsuite run --config config.yaml` with the `config.yaml` of this folder."
 
 
 def _compared(results: Mapping[str, Any]) -> list[str]:

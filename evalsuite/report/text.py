@@ -53,7 +53,7 @@ def run_row(results: Mapping[str, Any]) -> tuple[str, ...]:
         f"{title} {value}",
         interval,
         _count(results["parameters"]["trainable"]),
-        f"{cost['train']['seconds']:.0f} s",
+        "-" if cost["train"]["seconds"] is None else f"{cost['train']['seconds']:.0f} s",
         f"{rate:,.0f} docs/s" if rate else "-",
     )
 
@@ -115,6 +115,8 @@ def _count(value: int | None) -> str:
 
 
 def _seconds(phase: Mapping[str, Any]) -> str:
+    if phase["seconds"] is None:  # of a system that ran elsewhere
+        return "-"
     rate = phase["documents_per_second"]
     return f"{phase['seconds']:.1f} s" + (f" ({rate:,.1f} docs/s)" if rate else "")
 
