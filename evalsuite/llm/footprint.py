@@ -23,8 +23,9 @@ from evalsuite.errors import EvalsuiteError
 from evalsuite.llm.adapters import attach_lora
 from evalsuite.llm.backbone import (
     Backbone,
-    classification_head,
     compute_dtype,
+    empty_model,
+    head_modules,
     local_device,
     recompute_activations,
     wants_4bit,
@@ -179,12 +180,11 @@ def _skeleton(options: ModelOptions, kind: str, labels: int | None, whole: bool)
     if labels is not None:
         architecture, config.num_labels = AutoModelForSequenceClassification, labels
     config.pad_token_id = 0
-    with torch.device("meta"):
-        model = architecture.from_config(config, dtype=dtype, trust_remote_code=options.trust_remote_code)
+    model = empty_model(architecture, options, config, dtype)
     quantised = not whole and wants_4bit(options, device)
     # peft and autograd see the meta device; ``device`` only tells what the run would do there
     backbone = Backbone(model, None, device, resolve_model(options.model)[0], None, quantised, "", dtype)
-    backbone.head = classification_head(options) if labels is not None else ()
+    backbone.head = head_modules(model) if labels is not None else ()
     backbone.mixed = whole and dtype != torch.float32
     layer = getattr(options, "layer", None)
     if isinstance(layer, int):
@@ -233,8 +233,7 @@ def estimate_inference(model: ModelOptions, token_budget: int, device: str) -> d
     """
     where, config = local_device(device), read_config(model)
     dtype, quantised = compute_dtype(model, where), wants_4bit(model, where)
-    with torch.device("meta"):
-        base = AutoModel.from_config(config, dtype=dtype, trust_remote_code=model.trust_remote_code)
+    base = empty_model(AutoModel, model, config, dtype)
     backbone = Backbone(base.requires_grad_(False), None, where, model.model, None, quantised, "", dtype)
     if isinstance(layer := getattr(model, "layer", None), int):
         keep_layers(backbone, layer)

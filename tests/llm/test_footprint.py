@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from training_setup import LABELS, classifier
+from transformers import ViTConfig
 
 from evalsuite.errors import ModelError, OptionError
 from evalsuite.llm.adapters import attach_adapter, save_adapter
@@ -192,3 +193,13 @@ def test_all_weights_are_estimated_as_adamw_holds_them(name: str, request: pytes
     assert estimate["trainable_parameters"] == estimate["total_parameters"] == real
     assert (estimate["base_bytes"], estimate["adapter_bytes"]) == (0, 16 * real)
     assert estimate["activations_bytes"] > 0
+
+
+@pytest.mark.parametrize(("labels", "architecture"), [(3, "SequenceClassification"), (None, "CausalLM")])
+def test_a_model_that_neither_classifies_nor_writes_text_is_refused(
+    tmp_path: Path, labels: int | None, architecture: str
+) -> None:
+    ViTConfig().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=f"is no model for transformers' AutoModelFor{architecture}: ") as caught:
+        estimate_training(ModelOptions(model=str(tmp_path)), None, TrainingOptions(), "cpu", labels)
+    assert "\n" not in str(caught.value)
