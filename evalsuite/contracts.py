@@ -160,7 +160,8 @@ class FinishedRun(Reference):
 class Method(Protocol):
     """A way to classify. ``fit`` never sees the split that is scored; ``validation`` is for early stopping only.
 
-    It may have ``card_snippet() -> str`` and, asked after ``fit``, ``references() -> Mapping[str, Reference]``.
+    It may have ``card_snippet() -> str`` and, asked after ``fit``, ``references() -> Mapping[str, Reference]``; also
+    ``exports(dtype) -> Mapping[kind, Callable[[Path], str]]``, see ``evalsuite.deliver.export``.
     """
 
     def fit(self, train: Sequence[Example], validation: Sequence[Example]) -> None: ...

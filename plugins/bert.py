@@ -21,6 +21,7 @@ from evalsuite.metrics import one_hot
 
 if TYPE_CHECKING:
     from evalsuite.llm.classifier import TextClassifier
+    from evalsuite.llm.exporting import Exports
 
 
 class BertConfig(FineTuningOptions):
@@ -83,6 +84,12 @@ class Bert:
         from evalsuite.llm.adaptation import fine_tuned_snippet
 
         return fine_tuned_snippet(self._ready(), self.config)
+
+    def exports(self, dtype: str) -> Exports:
+        """What can be written of the model for plain libraries, by kind."""
+        from evalsuite.llm.exporting import classifier_exports
+
+        return classifier_exports(self._ready(), self.config, dtype)
 
     def _ready(self) -> TextClassifier:
         if self._classifier is None:

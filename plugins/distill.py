@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from evalsuite.llm.classifier import TextClassifier
+    from evalsuite.llm.exporting import Exports
 
 DISTILBERT = "arXiv 1910.01108, and its published run_squad_w_distillation.py"
 GOLD_ONLY = Path("checkpoints", "gold_only")  # below the working directory; gone once the run is scored
@@ -124,6 +125,12 @@ class Distill:
         from evalsuite.llm.adaptation import fine_tuned_snippet
 
         return fine_tuned_snippet(self._ready(), self.config)
+
+    def exports(self, dtype: str) -> Exports:
+        """What can be written of the model for plain libraries, by kind."""
+        from evalsuite.llm.exporting import classifier_exports
+
+        return classifier_exports(self._ready(), self.config, dtype)
 
     def _without_teacher(self, train: Sequence[Example], validation: Sequence[Example]) -> Reference:
         """Train the same student on gold alone and put it on disk, where an interrupted run finds it again."""

@@ -31,6 +31,7 @@ from evalsuite.options import option
 if TYPE_CHECKING:
     from evalsuite.llm.batching import Encoded
     from evalsuite.llm.classifier import TextClassifier
+    from evalsuite.llm.exporting import Exports
 
 HEAD = "head.safetensors"
 SETTINGS = "embedding.json"
@@ -106,13 +107,13 @@ class Embedding:
         """
         from safetensors.torch import save_file
 
-        from evalsuite.llm.adapters import save_adapter
+        from evalsuite.llm.adapters import save_adapter, set_sides
         from evalsuite.llm.backbone import base_of
         from evalsuite.llm.pooling import ATTENTION
 
         backbone, folder = self._ready().backbone, directory / "adapter"
         # a plain reload then pads and cuts as was done here
-        backbone.tokenizer.padding_side, backbone.tokenizer.truncation_side = "right", self.config.truncation_side
+        set_sides(backbone.tokenizer, self.config.truncation_side)
         portable = self.config.pooling == "last"
         save_adapter(backbone, folder, leave_out=[] if portable else backbone.head)
         if not portable:
@@ -154,6 +155,12 @@ class Embedding:
         from evalsuite.llm.snippets import classifier_snippet
 
         return classifier_snippet(self._ready(), self.config, self.layer)
+
+    def exports(self, dtype: str) -> Exports:
+        """What can be written of the model for plain libraries, by kind."""
+        from evalsuite.llm.exporting import classifier_exports
+
+        return classifier_exports(self._ready(), self.config, dtype, self.layer)
 
     def _load_base(self) -> TextClassifier:
         from evalsuite.llm.backbone import load_sequence_classifier

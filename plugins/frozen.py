@@ -28,6 +28,7 @@ from evalsuite.options import option
 
 if TYPE_CHECKING:
     from evalsuite.llm.embedder import Embedded, Embedder
+    from evalsuite.llm.exporting import Exports
 
 HEAD, SETTINGS = "head.safetensors", "frozen.json"
 LAYER_MOST = 2000, 1000  # documents that layer=auto learns and compares on; more would cost more than they tell
@@ -178,6 +179,12 @@ class Frozen:
         from evalsuite.llm.frozen_snippet import frozen_snippet
 
         return frozen_snippet(self._ready(), self.config, self.layer)
+
+    def exports(self, dtype: str) -> Exports:
+        """What can be written of the model for plain libraries, by kind."""
+        from evalsuite.llm.exporting import embedder_exports
+
+        return embedder_exports(self._ready(), (self.weight, self.bias), self.config, dtype, self.layer)
 
     def _load_base(self) -> Embedder:
         from evalsuite.llm.backbone import load_base_model

@@ -19,6 +19,7 @@ from evalsuite.metrics import one_hot
 
 if TYPE_CHECKING:
     from evalsuite.llm.branches import LabelBranches
+    from evalsuite.llm.exporting import Exports
     from evalsuite.llm.training import Objective
 
 
@@ -85,6 +86,12 @@ class Instruction:
         from evalsuite.llm.answer_snippet import answer_snippet
 
         return answer_snippet(self.answerer)
+
+    def exports(self, dtype: str) -> Exports:
+        """What can be written of the model for plain libraries, by kind."""
+        from evalsuite.llm.exporting import answerer_exports
+
+        return answerer_exports(self.answerer, dtype)
 
     def _answers(self, train: Sequence[Example], validate: Callable[[], float] | None) -> Objective:
         """The gold answer of every document is to be written."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 from evalsuite.contracts import RunContext
 from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.adapters import attach_adapter, attach_lora, save_adapter
+from evalsuite.llm.adapters import attach_adapter, attach_lora, save_adapter, set_sides
 from evalsuite.llm.backbone import DECODER_HEAD, Backbone, load_sequence_classifier, quiet
 from evalsuite.llm.classifier import TextClassifier
 from evalsuite.llm.footprint import estimate_training
@@ -55,7 +55,7 @@ def build_classifier(options: FineTuningOptions, ctx: RunContext) -> TextClassif
 def save_classifier(classifier: TextClassifier, options: FineTuningOptions, directory: Path) -> None:
     """Write ``model/`` or ``adapter/``, each with the tokenizer, which then pads and cuts as was done here."""
     backbone = classifier.backbone
-    backbone.tokenizer.padding_side, backbone.tokenizer.truncation_side = "right", options.truncation_side
+    set_sides(backbone.tokenizer, options.truncation_side)
     if options.adaptation == "lora":
         save_adapter(backbone, directory / ADAPTER)
         return

@@ -17,7 +17,7 @@ from peft import (
     set_peft_model_state_dict,
 )
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from evalsuite.errors import ModelError
 from evalsuite.llm.backbone import Backbone
@@ -51,7 +51,7 @@ def attach_lora(backbone: Backbone, lora: LoraOptions, modules_to_save: Sequence
         base_model_name_or_path=backbone.name,
         revision=backbone.revision,
     )
-    backbone.model = _with_adapter(backbone.model, config)
+    backbone.model = with_adapter(backbone.model, config)
     keep_weights_in_place(backbone.model)
 
 
@@ -89,7 +89,7 @@ def attach_adapter(backbone: Backbone, directory: Path, trainable: bool = False)
         config = PeftConfig.from_pretrained(directory)
         config.inference_mode = not trainable
         tensors = load_file(directory / ADAPTER_WEIGHTS)
-        backbone.model = _with_adapter(backbone.model, config)
+        backbone.model = with_adapter(backbone.model, config)
         outcome = set_peft_model_state_dict(backbone.model, tensors)
     except Exception as error:
         raise ModelError(f"cannot read the adapter in {directory}: {first_line(error)}; train it again") from error
@@ -104,7 +104,15 @@ def attach_adapter(backbone: Backbone, directory: Path, trainable: bool = False)
     backbone.model.eval()
 
 
-def _with_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
+def set_sides(tokenizer: PreTrainedTokenizerBase, side: str) -> None:
+    """Have a tokenizer pad on the right and cut texts at ``side``, as is done here, also where it is read again."""
+    tokenizer.padding_side, tokenizer.truncation_side = "right", side
+    # transformers 5.23 saves the sides that a tokenizer was made with, not those it was given since
+    tokenizer.init_kwargs.update(padding_side="right", truncation_side=side)
+
+
+def with_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
+    """A model with a fresh adapter of this form on it."""
     with warnings.catch_warnings():
         # peft 0.21 asks transformers 5 for an attribute by its old name
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
