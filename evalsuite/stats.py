@@ -52,7 +52,7 @@ def mcnemar_p(first_only: npt.ArrayLike, second_only: npt.ArrayLike) -> tuple[Ar
     one, other = np.asarray(first_only, np.float64), np.asarray(second_only, np.float64)
     n, fewer = one + other, np.minimum(one, other)
     seen = np.exp(gammaln(n + 1) - gammaln(fewer + 1) - gammaln(n - fewer + 1) - n * np.log(2))
-    tail = 2 * bdtr(fewer, n, 0.5)
+    tail = 2 * bdtr(fewer, n.astype(np.int64), 0.5)
     return np.minimum(tail, 1.0), np.where(n == 0, 1.0, np.minimum(tail - seen, 1.0))
 
 

@@ -71,7 +71,7 @@ def leaderboard(comparison: Comparison) -> Table:
         )
     columns = ("#", "system", "seeds", comparison.metric, "sd", "95% interval", *costs)
     documents = f"{comparison.documents:,} {comparison.split} documents"
-    title = f"{comparison.task}: {comparison.metric} of {len(rows)} systems on {documents}"
+    title = f"{comparison.task}: {comparison.metric} on {documents}"
     return Table(title, columns, tuple(rows), 2)
 
 
