@@ -199,6 +199,8 @@ def notices(prepared: Prepared) -> list[str]:
             "Model: the small one that ships with evalsuite, for a first look; "
             "name another with --model ID or --model PATH."
         )
+    if hasattr(prepared.method.config, "notices"):
+        lines += prepared.options.notices
     if findings := prepared.splits.findings:
         counts = ", ".join(f"{name} {len(ids)}" for name, ids in findings.items())
         lines.append(f"Data: the reader noticed: {counts}. Row ids: evalsuite validate --task {prepared.spec.task}")

@@ -191,3 +191,12 @@ class FineTuningOptions(ModelOptions, LoraOptions, LossOptions, TrainingOptions)
         "hold the frozen base of an adapter in 4-bit NF4; unset: where adaptation=lora, yes on a GPU, no on the CPU",
         source=QLORA,
     )
+
+    @property
+    def notices(self) -> list[str]:
+        """What a reader of a result must know of these options, in sentences."""
+        adapter = LoraOptions.model_fields
+        idle = [name for name, field in adapter.items() if getattr(self, name) != field.default]
+        if self.adaptation == "lora" or not idle:
+            return []
+        return [f"Options: {', '.join(idle)} did nothing: adaptation=full trains all weights; use adaptation=lora."]

@@ -7,16 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import spy_plugin
 import torch
 from card_snippets import TEXT, run_cards
 from safetensors.torch import load_file
 from training_setup import LABELS, context, documents
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
+from evalsuite.config import resolve
 from evalsuite.contracts import RunContext
 from evalsuite.errors import ModelError, OptionError
 from evalsuite.llm.footprint import count_parameters
 from evalsuite.plugins.bert import Bert, BertConfig, evalsuite_register_methods
+from evalsuite.preparation import prepare
+from evalsuite.registry import build_registry
+from evalsuite.results import notices
 
 TEXTS = ["a method for separation of water", "", "the team won the match " * 9, "shares fell", "</s>[SEP][PAD]"]
 ENCODERS = ("tiny_bert", "tiny_roberta", "tiny_modernbert")
@@ -187,6 +192,18 @@ def test_4bit_weights_cannot_all_be_trained(tiny_bert: Path, tmp_path: Path) -> 
         spec.preflight(options, context(tmp_path), [])
     with pytest.raises(OptionError, match="4-bit weights cannot be trained"):
         Bert(options, context(tmp_path)).fit(documents(3), [])
+
+
+def test_options_of_an_adapter_that_is_not_there_are_named(tiny_bert: Path, tmp_path: Path) -> None:
+    registry = build_registry([str(Path(spy_plugin.__file__))])
+
+    def said(**more: Any) -> list[str]:
+        flags = {"task": "words", "method": "bert", "model": str(tiny_bert), "output_path": str(tmp_path), **more}
+        return [line for line in notices(prepare(registry, *resolve(registry, flags))) if line.startswith("Options: ")]
+
+    assert said(lora_alpha=16) == said(adaptation="lora", lora_r=4) == []
+    [line] = said(lora_r=4, use_dora=True)
+    assert line.startswith("Options: lora_r, use_dora did nothing: adaptation=full trains all weights")
 
 
 @pytest.mark.parametrize("adaptation", ["full", "lora"])
