@@ -120,7 +120,7 @@ def _quiet() -> Iterator[list[str]]:
         disable_progress_bars()
     try:
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
+            warnings.simplefilter("always")
             yield told
         told += [_line(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     finally:

@@ -14,6 +14,7 @@ FETCH = """import os
 from huggingface_hub import snapshot_download
 
 os.chdir(snapshot_download({repo!r}{revision}))
+
 """
 
 

@@ -16,8 +16,9 @@ from typing import Any
 import yaml
 
 from evalsuite.config import read_yaml
+from evalsuite.deliver.export import PROVENANCE
 from evalsuite.deliver.push_card import split_card
-from evalsuite.deliver.push_paths import is_local, local_paths, replace_known, without_paths
+from evalsuite.deliver.push_paths import is_local, last_part, local_paths, paths_in_code, replace_known, without_paths
 from evalsuite.errors import StoreError
 from evalsuite.opening import CONFIG
 from evalsuite.report.card import PRIVATE
@@ -94,7 +95,7 @@ class Parcel:
 
 
 def pack(directory: Path, base_model: str | None = None) -> Parcel:
-    """Collect the files of a complete run, or of a folder with a model card such as an exported one.
+    """Collect the files of a complete run, or of a folder that ``evalsuite export`` made.
 
     ``base_model``: hub id to name in place of a base model that is a folder of this machine.
 
@@ -109,15 +110,17 @@ def pack(directory: Path, base_model: str | None = None) -> Parcel:
     adapted = _bases_of_adapters(directory, kept)
     models = [model for model in (declared.get("base_model"), results.get("model"), *adapted) if isinstance(model, str)]
     options = {key: value for key, value in config.items() if key not in OF_THIS_MACHINE}
-    known = local_paths(options, results.get("options"), models, str(directory.resolve()))
+    places = [*paths_in_code(text), results.get("data", {}).get("source"), str(directory.resolve())]
+    known = local_paths(options, results.get("options"), models, places)
     known[str(Path.home())] = "~"
     if base_model is not None:
         known |= {model: base_model for model in models if is_local(model)}
     warnings = []
-    if base_model is None and (homeless := sorted(known[model] for model in adapted if model in known)):
+    whole = any(PurePosixPath(name).name == "config.json" for name in kept)
+    if base_model is None and not whole and (homeless := [model for model in models if _is_here(model)]):
         warnings.append(
-            f"the adapter's base model is a folder of this machine, {homeless[0]}: nobody else can load it;"
-            " name the hub id it has with --base_model ID"
+            f"the base model is a folder of this machine, {last_part(homeless[0])}: nobody else can load what was"
+            " trained on it; name its hub id with --base_model ID"
         )
     if results.get("reload_failed"):
         warnings.append("the saved model does not repeat the trained one's answers: see reload_check in results.json")
@@ -126,37 +129,43 @@ def pack(directory: Path, base_model: str | None = None) -> Parcel:
         files=tuple(Upload(name, _published(directory / name, known)) for name in kept if name != CARD),
         left_out=left_out,
         private=bool(results["data"]["private"]) if results else PRIVATE in text,
-        base=base_model or next((model for model in models[:1] if model != BUNDLED and model not in known), None),
+        base=base_model or next((model for model in models[:1] if not _is_here(model)), None),
         warnings=tuple(warnings),
     )
 
 
 def _results(directory: Path) -> Mapping[str, Any]:
-    """The results of a run, checked against its hashes, or those that lie in an exported folder, if any."""
-    if (directory / MARKER).is_file() or (directory / CONFIG).is_file():
-        return open_run(directory, verify=True).results
-    if not (directory / CARD).is_file():
-        raise StoreError(f"{directory} is no run and holds no {CARD}; give a run or a folder made by: evalsuite export")
-    if not (directory / RESULTS).is_file():
-        return {}
-    results: dict[str, Any] = json.loads((directory / RESULTS).read_text(encoding="utf-8"))
-    return results
+    """The results of a run, checked against its hashes; none of an exported folder."""
+    return {} if _is_export(directory) else open_run(directory, verify=True).results
+
+
+def _is_export(directory: Path) -> bool:
+    return (directory / PROVENANCE).is_file() and (directory / CARD).is_file()
 
 
 def _sort_out(directory: Path) -> tuple[list[str], dict[str, str]]:
     """(names of files to publish, file -> reason of those that stay); a link to elsewhere is never followed."""
+    own = None if _is_export(directory) else json.loads((directory / MARKER).read_text(encoding="utf-8"))
     kept, left_out = [], {}
     for path in sorted(path for path in directory.rglob("*") if path.is_symlink() or path.is_file()):
-        name = path.relative_to(directory)
-        if reason := "a link" if path.is_symlink() else _why_not(name):
-            left_out[name.as_posix()] = reason
+        name = path.relative_to(directory).as_posix()
+        reason = "a link" if path.is_symlink() else _why_not(name)
+        if reason is None and own is not None and name not in own:
+            reason = "came after the run"
+        if reason is None:
+            kept.append(name)
         else:
-            kept.append(name.as_posix())
+            left_out[name] = reason
     return kept, left_out
 
 
-def _why_not(name: Path) -> str | None:
-    return next((why for mark, why in LEFT_OUT.items() if any(fnmatch(part, mark) for part in name.parts)), None)
+def _why_not(name: str) -> str | None:
+    parts = PurePosixPath(name).parts
+    return next((why for mark, why in LEFT_OUT.items() if any(fnmatch(part, mark) for part in parts)), None)
+
+
+def _is_here(model: str) -> bool:
+    return model == BUNDLED or is_local(model)
 
 
 def _bases_of_adapters(directory: Path, kept: list[str]) -> list[str]:
@@ -176,7 +185,7 @@ def _published(path: Path, known: Mapping[str, str]) -> Path | bytes:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise StoreError(f"{path} is no JSON and cannot be checked for private paths: {error}") from None
-    clean = without_paths(data, known, sentences=path.name == RESULTS)
+    clean = without_paths(data, known, sentences=path.name in (RESULTS, PROVENANCE))
     if path.name == RESULTS:
         clean.pop("origins", None)
     return path if clean == data else (json.dumps(clean, indent=2, ensure_ascii=False) + "\n").encode()

@@ -39,6 +39,13 @@ def local_paths(*options: Any) -> dict[str, str]:
     return {text: last_part(text) for group in options for text in _texts(group) if is_local(text)}
 
 
+def paths_in_code(markdown: str) -> list[str]:
+    """The absolute paths in the code of a card; a line that lists labels is none of them."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", markdown, re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines() if not line.startswith("labels")]
+    return [found[0] for line in lines for found in ABSOLUTE.finditer(line)]
+
+
 def without_paths(data: Any, known: Mapping[str, str], *, sentences: bool = False) -> Any:
     """Plain data with the ``known`` paths replaced, and every other absolute one by its last part.
 
