@@ -12,7 +12,7 @@ from evalsuite.metrics import Bootstrap, evaluate
 from evalsuite.report.grouping import Group, fields_of
 from evalsuite.samples import Samples, write_samples
 from evalsuite.spec import RunResult
-from evalsuite.store import RESULTS, SCHEMA_VERSION, RunDirectory, write_json
+from evalsuite.store import RESULTS, SCHEMA_VERSION, RunDirectory, file_name, write_json
 
 LABELS = ("a", "b", "c")
 
@@ -85,7 +85,7 @@ def write_run(folder: Path, samples: Samples, seed: int = 0, method: str = "net"
     """A complete run directory below ``folder``."""
     options = parts.pop("options", {})
     results = results_of(samples, seed, method, options, **parts)
-    name = "-".join([str(seed), *map(str, options.values())])
+    name = file_name("-".join([str(seed), *map(str, options.values())]))
     directory = RunDirectory.place(folder, results["task"], method, "none", name)
     with directory.claim() as workdir:
         write_json(workdir / RESULTS, results)
