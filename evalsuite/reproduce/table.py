@@ -100,11 +100,12 @@ def _row(figure: Figure, findings: Findings) -> Row:
             return Row(figure, state, reason if needed is system else f"nothing to compare with: {reason}")
     own, other = findings.of(system), findings.of(against) if against else []
     groups = group_runs(own)[0]
+    rehearsal = findings.plan.rehearsal or any(map(_is_toy, [*own, *other]))
     row = Row(
         figure,
-        "rehearsal" if findings.plan.rehearsal or any(map(_is_toy, [*own, *other])) else "run",
+        "rehearsal" if rehearsal else "run",
         models=list(dict.fromkeys(short_model(run.results["model"]) for run in own)),
-        notes=[*_missing(system, findings), *_cut(own)],
+        notes=[*_missing(system, findings), *([] if rehearsal else _cut(own))],
         runs=[run.directory for run in (*own, *other)],
     )
     ours = row.quantity.compute(groups, group_runs(other)[0])
