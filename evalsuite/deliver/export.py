@@ -87,6 +87,10 @@ def _check_request(kind: str, folder: Path, dtype: str, overwrite: bool) -> None
     if dtype != "auto" and kind != "merged":
         own = "ONNX is written in float32" if kind == "onnx" else "an adapter keeps its own precision"
         raise OptionError(f"--dtype {dtype} goes with --merged alone: {own}; leave it out")
+    if kind == "onnx":
+        from evalsuite.llm.onnx_graph import require_packages
+
+        require_packages()  # before a model is loaded
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not (folder / PROVENANCE).is_file():
@@ -111,7 +115,7 @@ def _write(
     del method, write
     release_memory()  # the fresh process loads the model too
     write_json(folder / DECISION, decision_json(decision, request.facts.labels))
-    write_text(folder / "README.md", card(results, snippet, KINDS[kind]))
+    write_text(folder / "README.md", card(results, snippet, KINDS[kind] if results["model"] else None))
     shutil.copyfile(result.directory / CONFIG, folder / CONFIG)  # the card refers to it
     precisions = [str(results["facts"].get("dtype")), dtype]
     check = compare(expected, run_snippet(folder, texts), decision, request.facts.labels, precisions)

@@ -121,7 +121,7 @@ def _close_calls(scores: Scores, decision: Decision, tolerance: float) -> Bools:
     if decision.top_k is not None:
         ordered = -np.sort(-calibrated, axis=1)
         last_in, first_out = ordered[:, [decision.top_k - 1]], ordered[:, [min(decision.top_k, len(ordered[0]) - 1)]]
-        near = np.minimum(np.abs(calibrated - last_in), np.abs(calibrated - first_out))
+        near = np.where(decision.decide(scores), calibrated - first_out, last_in - calibrated)
         return np.asarray(near <= tolerance * scale)
     thresholds = np.array(decision.thresholds or (0.5,))
     border = np.log(thresholds) - np.log1p(-thresholds)

@@ -7,6 +7,7 @@ float32 and never quantised, 4-bit weights stay in place on the CPU, and weights
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 import transformers
 from peft import PeftModel
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -154,6 +155,7 @@ def head_modules(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 DECODER_HEAD = ("score",)
+CACHE_LINE = 64  # bytes
 
 
 def _in_float32(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -221,7 +223,7 @@ def _load(
         torch.cuda.set_device(device)  # generators, memory figures and quantisation kernels follow the current device
     with quiet(bars=not Path(name).is_dir()):
         try:
-            read, copied = read_once(key, lambda: _read(architecture, name, arguments, vocabulary))
+            read, copied = read_once(key, lambda: _read(architecture, name, arguments, vocabulary), _copy)
             if copied:
                 _draw_missing(read)
         except ModelError:
@@ -261,15 +263,36 @@ def _read(architecture: Any, name: str, arguments: dict[str, Any], vocabulary: i
     return _Read(tokenizer, model, sorted(report["missing_keys"]))
 
 
+def _copy(read: _Read) -> _Read:
+    """A copy that computes the same to the last bit.
+
+    Weights that were read from a file begin anywhere in memory, and kernels of the CPU add up in another order where a
+    matrix begins elsewhere in a cache line. So each weight of the copy begins as far from a line's start as its twin.
+    """
+    copied = copy.deepcopy(read)
+    for twin, tensor in zip(_tensors(read.model), _tensors(copied.model), strict=True):
+        offset = twin.data_ptr() % CACHE_LINE
+        if tensor.device.type == "cpu" and tensor.data_ptr() % CACHE_LINE != offset:
+            size = tensor.numel() * tensor.element_size()
+            room = torch.empty(size + CACHE_LINE, dtype=torch.uint8)
+            start = (offset - room.data_ptr()) % CACHE_LINE
+            tensor.data = room[start : start + size].view(tensor.dtype).view(tensor.shape).copy_(tensor.data)
+    return copied
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
 def _draw_missing(read: _Read) -> None:
-    """Draw the weights of a copied model that no file holds as ``from_pretrained`` would: from the generators as they
-    are now, in the same order."""
-    for owner in {key.rpartition(".")[0] for key in read.missing}:
-        module: Any = read.model.get_submodule(owner)
+    """Draw the weights of a copy that no file holds as ``from_pretrained`` does: from the generators as they are now,
+    in the same order. Which weights are not to be drawn is what transformers marks them by."""
+    model: Any = read.model
+    for module in model.modules():
         module._is_hf_initialized = False
-        for name, parameter in module.named_parameters(prefix=owner, recurse=False):
-            parameter._is_hf_initialized = name not in read.missing
-    read.model.initialize_weights()
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        tensor._is_hf_initialized = name not in read.missing
+    model.initialize_weights()
 
 
 def compute_dtype(options: ModelOptions, device: torch.device) -> torch.dtype:

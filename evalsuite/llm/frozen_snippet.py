@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evalsuite.llm.embedder import Embedder
 from evalsuite.llm.options import ModelOptions
-from evalsuite.llm.snippets import LAYERS, MULTI, PREPARE, SINGLE, loading_arguments, reading
+from evalsuite.llm.snippets import LAYERS, MULTI, PREPARE, SINGLE, base_tokenizer, loading_arguments, reading
 
 FROZEN = """\
 import torch
@@ -45,11 +45,7 @@ def frozen_snippet(embedder: Embedder, options: ModelOptions, layer: int | None)
     ``layer`` is the last layer that was kept, None where all were.
     """
     backbone, ctx = embedder.backbone, embedder.ctx
-    tokenizer = [repr(backbone.name), f"truncation_side={options.truncation_side!r}"]
-    if backbone.revision:
-        tokenizer.append(f"revision={backbone.revision!r}")
-    if options.trust_remote_code:
-        tokenizer.append("trust_remote_code=True")
+    tokenizer = [*base_tokenizer(backbone, options), f"truncation_side={options.truncation_side!r}"]
     prepare = PREPARE if backbone.quantised else ""
     if layer is not None:
         prepare += LAYERS.format(layer=layer)

@@ -60,10 +60,9 @@ def write_onnx(graph: nn.Module, path: Path, *, vocabulary: int, pad_id: int, ma
     """Write ``graph``, whose weights are float32, and compare it with torch on several lengths, padded and not.
 
     Raises:
-        ModelError: the packages are not installed, torch cannot export this architecture, or what it wrote differs.
+        ModelError: as ``require_packages``; torch cannot export this architecture, or what it wrote differs.
     """
-    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        raise ModelError(f"ONNX needs {', '.join(missing)}, not installed: pip install 'evalsuite[onnx]'")
+    require_packages()
     graph = graph.cpu().eval()
     batch = example(2, 16, vocabulary, pad_id)
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
@@ -85,6 +84,12 @@ def write_onnx(graph: nn.Module, path: Path, *, vocabulary: int, pad_id: int, ma
     difference = largest_difference(graph, path, [example(*size, vocabulary, pad_id) for size in sizes])
     if difference > TOLERANCE:
         raise ModelError(f"the ONNX graph differs from torch by {difference:.2g} of the largest logit: it is not kept")
+
+
+def require_packages() -> None:
+    """Raises: ModelError where a package is missing."""
+    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
+        raise ModelError(f"ONNX needs {', '.join(missing)}, not installed: pip install 'evalsuite[onnx]'")
 
 
 def largest_difference(graph: nn.Module, path: Path, batches: list[tuple[Tensor, Tensor]]) -> float:

@@ -6,7 +6,6 @@ one run does to its model reaches the next. One model is kept, beside the copy i
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
@@ -32,7 +31,7 @@ def keep_base_models(on: bool = True) -> None:
     _shelf.key = _shelf.model = None
 
 
-def read_once(key: Hashable, read: Callable[[], Model]) -> tuple[Model, bool]:
+def read_once(key: Hashable, read: Callable[[], Model], copy: Callable[[Model], Model]) -> tuple[Model, bool]:
     """What ``read`` gives, and whether it is a copy of what was read before under the same ``key``."""
     if not _shelf.open:
         return read(), False
@@ -41,5 +40,4 @@ def read_once(key: Hashable, read: Callable[[], Model]) -> tuple[Model, bool]:
         _shelf.key = _shelf.model = None
         release_memory()  # two bases may not fit
         _shelf.model, _shelf.key = read(), key
-    model: Model = copy.deepcopy(_shelf.model)
-    return model, again
+    return copy(_shelf.model), again

@@ -106,6 +106,16 @@ def loading_arguments(backbone: Backbone, options: ModelOptions, unquantised: Se
     return arguments
 
 
+def base_tokenizer(backbone: Backbone, options: ModelOptions) -> list[str]:
+    """Arguments of ``from_pretrained``, as source, that load the base's own tokenizer."""
+    arguments = [repr(backbone.name)]
+    if backbone.revision:
+        arguments.append(f"revision={backbone.revision!r}")
+    if options.trust_remote_code:
+        arguments.append("trust_remote_code=True")
+    return arguments
+
+
 def classifier_snippet(classifier: TextClassifier, options: ModelOptions, layer: int | None = None) -> str:
     """Python that loads the folder ``adapter`` of the current directory and classifies one text.
 

@@ -39,8 +39,7 @@ class Trackers:
                 tracker = _make(name, ctx, done)
                 tracker.start()
                 self._open[name] = tracker
-                if not done:
-                    tracker.store_init_configuration(dict(configuration))
+                tracker.store_init_configuration(dict(configuration))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Send the values of a step, counted from 1."""
