@@ -39,10 +39,11 @@ def report(
         require_matplotlib()
     command = shlex.join(["evalsuite", "report", *runs, "-o", str(output)])
     page = make_page(select_runs(runs, output_path), command, title)
+    figure = None if plot is None else page.figures[find_plot(plot, list(page.figures))]
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
-        if plot is not None:
-            save(page.figures[find_plot(plot, list(page.figures))], output)
+        if figure is not None:
+            save(figure, output)
         else:
             write_text(output, html(page) if kind == ".html" else markdown(page))
     console.out(str(output))

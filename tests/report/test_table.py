@@ -64,7 +64,7 @@ def run(
             "counts": dict(report.counts),
             "summary": {
                 name: {"value": value, "interval": report.intervals.get(name)} for name, value in report.values.items()
-            }
+            },
         },
         "parameters": {"trainable": 12345, "total": 1e6},
         "cost": {"train": phase, "predict": phase, "peak_memory_bytes": {"cpu": 3 * 2**20, "gpu": None}},

@@ -84,8 +84,8 @@ def rates(field: Field) -> Part:
             rows.append([Cell(system.title, mark=system.number), *row[:2], side, *row[2:]])
     columns = ("system", "test cut", "train cut", "end that is cut", "invalid answers", "no answer")
     text = (
-        "A document that is longer than the system reads is cut at one end. An invalid answer is none of the labels and "
-        "counts as wrong; a document without any answer counts nowhere.",
+        "A document that is longer than the system reads is cut at one end. An invalid answer is none of the labels "
+        "and counts as wrong; a document without any answer counts nowhere.",
     )
     found = table("Cut, invalid and missing", columns, rows, sortable=True, words=frozenset({"end that is cut"}))
     return Part("rates", "Cuts and lost answers", text, (found,) if rows else ())

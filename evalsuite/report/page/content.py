@@ -40,6 +40,14 @@ def sentence_case(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Names as a sentence has them: a, b and c; at most ``most`` of them."""
+    if len(names) > most:
+        rest = len(names) - most
+        return ", ".join(names[:most]) + f" and {rest} other{'s' if rest > 1 else ''}"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def slug(text: str) -> str:
     """A name for an anchor or a figure: small letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", short(text).lower()).strip("-") or "x"

@@ -13,7 +13,7 @@ from evalsuite.report.page.collect import DETAILED, Family, Field, System, famil
 from evalsuite.report.page.content import Cell, Figure, Part, number, sentence_case, short, table
 from evalsuite.report.page.placing import name_points, spread_out
 from evalsuite.report.page.standings import metric_title
-from evalsuite.report.page.tradeoff import plain_log_axis
+from evalsuite.report.page.tradeoff import cost_axis
 
 SIZES = ("train_size", "train_limit")
 Line = tuple[int, str, list[tuple[float, float, tuple[float, float] | None]]]  # number, title, (x, y, interval)
@@ -65,7 +65,8 @@ def _draw_validation(shown: Sequence[tuple[int, str, Any]], metric: str, canvas:
             for curve in curves:
                 axes.plot(*zip(*curve, strict=True), color=series["color"], alpha=0.3, linewidth=1)
         steps = sorted({step for curve in curves for step, _ in curve})
-        mean = [float(np.mean([np.interp(step, *zip(*curve, strict=True)) for curve in curves])) for step in steps]
+        apart = [tuple(zip(*curve, strict=True)) for curve in curves]
+        mean = [float(np.mean([np.interp(step, xs, ys) for xs, ys in apart])) for step in steps]
         axes.plot(steps, mean, linestyle=canvas.style(system), markersize=5, **series)
         ends.append((steps[-1], mean[-1], short(title, 24)))
         passed += zip(steps, mean, strict=True)
@@ -119,8 +120,7 @@ def _draw_sizes(lines: Sequence[Line], metric: str, canvas: Canvas) -> None:
         xs, ys = [entry[0] for entry in entries], [entry[1] for entry in entries]
         axes.plot(xs, ys, linestyle=canvas.style(system), **series)
         ends.append((xs[-1], ys[-1], title, series["color"]))
-    axes.set_xscale("log")
-    plain_log_axis(axes, [entry[0] for _, _, entries in lines for entry in entries])
+    cost_axis(axes, [entry[0] for _, _, entries in lines for entry in entries])
     axes.set_xlabel("training documents")
     axes.set_ylabel(metric)
     name_ends(canvas, ends)

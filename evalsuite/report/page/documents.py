@@ -28,7 +28,7 @@ class Miss:
 
 
 def worst(field: Field) -> list[Miss]:
-    """The documents that most of the best systems get wrong, the surest first among equals."""
+    """The documents that at least half of the best systems get wrong, most of them first, then the surest."""
     systems = field.best
     n = field.documents
     wrong, sure, tries = np.zeros((3, n))
@@ -83,10 +83,10 @@ def documents(field: Field) -> Part:
         head = [Cell(short(key, 12), kind="code"), due, miss.said, agreed, number(miss.sure or None, "{:.2f}".format)]
         rows.append([*head, text] if texts else head)
     columns = ["document", "gold", "mostly predicted", "systems wrong", "how sure", *(["text"] if texts else [])]
-    text = (
-        f"Wrong in at least half of the best {len(field.best)} systems (a system is wrong where half of its seeds are), the "
-        "surest mistakes first. What all good systems are sure of and get wrong is often mislabelled: read these first."
+    told = (
+        f"Wrong in at least half of the best {len(field.best)} systems, the surest mistakes first; a system is wrong "
+        "where half of its seeds are. What all good systems are sure of and get wrong is often mislabelled: start there."
     )
     why = ("The task is private: its documents are named by their hash alone.",) if private else ()
     listed = table(title, columns, rows, heads=3, sortable=True, words=frozenset({"text"}))
-    return Part("documents", title, (text, *why), (listed,))
+    return Part("documents", title, (told, *why), (listed,))

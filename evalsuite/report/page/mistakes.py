@@ -31,7 +31,7 @@ def by_label(field: Field) -> Part:
     columns = ("label", "documents", *(system.title for system in field.best))
     whole = table("F1 of every label", columns, rows, sortable=True)
     leader = rates[field.best[0].number]
-    hard = sorted(range(len(leader)), key=lambda place: 2.0 if leader[place] is None else leader[place])[:MOST_LABELS]
+    hard = sorted(range(len(leader)), key=lambda place: _or(leader[place], 2.0))[:MOST_LABELS]
     caption = f"Hardest label of {field.best[0].title} first; mean over seeds."
     if len(field.labels) > len(hard):
         caption += f" Of {len(field.labels)} labels the hardest {len(hard)} are drawn; the table has all."
@@ -46,6 +46,10 @@ def by_label(field: Field) -> Part:
         (440, 110 + 26 * len(hard) + 11 * len(lines)),
     )
     return Part("labels", "F1 by label", figures=(figure,))
+
+
+def _or(value: float | None, absent: float) -> float:
+    return absent if value is None else value
 
 
 def _label_f1(system: System) -> list[float | None]:
@@ -115,7 +119,7 @@ def _matrix(field: Field, system: System, counts: Counts, place: int) -> Figure:
     names = [short(label, 18) for label in field.labels]
     predicted = [*names, "no label"] if counts[:, -1].any() else names
     counts = counts[:, : len(predicted)]
-    rows = [[name, *(number(value, _count) for value in row)] for name, row in zip(names, counts, strict=True)]
+    rows = [[name, *(number(float(value), _count) for value in row)] for name, row in zip(names, counts, strict=True)]
     side = 130 + max(34, 210 // len(predicted)) * len(predicted)
     return Figure(
         f"{field.name}-confusion" + (f"-{place + 1}" if place else ""),
@@ -141,7 +145,7 @@ def _draw_matrix(gold: Sequence[str], predicted: Sequence[str], counts: Counts, 
         shade = 0.04 + 0.5 * (shares[row, column] if right else min(1.0, 3 * shares[row, column]))
         axes.add_patch(Rectangle(corner, 0.96, 0.94, facecolor=colour, alpha=shade, linewidth=0))
         if counts[row, column]:
-            axes.text(column, row, _count(counts[row, column]), ha="center", va="center", fontsize=11)
+            axes.text(column, row, _count(float(counts[row, column])), ha="center", va="center", fontsize=11)
     axes.set(xlim=(-0.5, len(predicted) - 0.5), ylim=(len(gold) - 0.5, -0.5))
     turned = (
         {"rotation": 35, "ha": "left", "rotation_mode": "anchor"}
@@ -172,7 +176,7 @@ def _largest(field: Field, system: System, counts: Counts) -> Table:
                 [
                     short(names[gold]),
                     short(names[predicted]),
-                    number(wrong[gold, predicted], _count),
+                    number(float(wrong[gold, predicted]), _count),
                     number(share, "{:.1%}".format),
                 ]
             )

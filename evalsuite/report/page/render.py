@@ -36,7 +36,7 @@ def html(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(
+    text = environment.get_template("page.html").render(
         page=page,
         script=Markup(script),
         style=Markup(style),
@@ -46,6 +46,7 @@ def html(page: Page) -> str:
         series=SERIES,
         signs=len(MARKERS),
     )
+    return text.strip() + "\n"
 
 
 def _file(name: str) -> str:
@@ -71,7 +72,7 @@ def markdown(page: Page) -> str:
                 f"<details><summary>{escaped(found.name)}</summary>\n\n{_grid(found)}\n\n</details>"
                 for found in part.folded
             ]
-    lines.append(f"Made by `{page.command.replace('`', '')}` of evalsuite {page.version}.")
+    lines.append(f"Made by <code>{escaped(page.command)}</code> of evalsuite {page.version}.")
     return "\n\n".join(line for line in lines if line) + "\n"
 
 

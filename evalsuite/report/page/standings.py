@@ -10,7 +10,7 @@ import numpy as np
 from evalsuite.compare.comparison import Comparison, Pair
 from evalsuite.report.columns import Column, amount, columns_of
 from evalsuite.report.page.collect import COMPARED, WITH_INTERVAL, Field, System
-from evalsuite.report.page.content import Cell, Part, Table, brief, number, table
+from evalsuite.report.page.content import Cell, Part, Table, brief, listed, number, table
 
 METRIC_TITLES = {
     "accuracy": "accuracy",
@@ -46,17 +46,18 @@ def answer(field: Field) -> list[str]:
 
 def _certainty(field: Field, leader: System) -> str:
     assert field.comparison is not None
-    rivals = {}
+    rivals: dict[int, Pair] = {}
     for pair in field.comparison.pairs:
         places = {id(field.comparison.systems[place].group): place for place in (pair.first, pair.second)}
         if id(leader.group) in places:
             other = next(place for group, place in places.items() if group != id(leader.group))
             rivals[other] = pair
-    near = [system for system in field.systems if (pair := rivals.get(_place(field, system))) and not pair.certified]
+    near = [system for system in field.systems if (rival := rivals.get(_place(field, system))) and not rival.certified]
     among = f" among the best {COMPARED}" if len(field.systems) > COMPARED else ""
     if not near:
-        return f"Its lead over every other system{among} is certified at 5%."
-    names = _listed([system.title for system in near])
+        others = "every other system" if len(rivals) > 1 else field.systems[1].title
+        return f"Its lead over {others}{among} is certified at 5%."
+    names = listed([system.title for system in near])
     said = f"Its lead over {names} is not certified"
     said += ", over all others it is." if len(near) < len(rivals) else "."
     rates = {system.title: COLUMNS["predict"].compute(system.group) for system in (leader, *near)}
@@ -72,12 +73,6 @@ def _place(field: Field, system: System) -> int:
     return next((n for n, entry in enumerate(field.comparison.systems) if entry.group is system.group), -1)
 
 
-def _listed(names: Sequence[str], most: int = 4) -> str:
-    if len(names) > most:
-        return ", ".join(names[:most]) + f" and {len(names) - most} others"
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
 def cost_sentence(system: System) -> str:
     """What a system costs, in words; empty where nothing is known."""
     found = {name: COLUMNS[name].compute(system.group) for name in ("trainable", "train", "predict", "memory")}
@@ -90,7 +85,7 @@ def cost_sentence(system: System) -> str:
         said.append(f"classifies {amount(found['predict'])} docs/s")
     if found["memory"]:
         said.append(f"needs {COLUMNS['memory'].show(found['memory'])} at its peak")
-    return f"{system.title} {_listed(said)}." if said else ""
+    return f"{system.title} {listed(said)}." if said else ""
 
 
 def leaderboard(field: Field) -> Part:
@@ -102,7 +97,7 @@ def leaderboard(field: Field) -> Part:
         "predict": "docs/s",
         "memory": "memory",
     }
-    others = [name for name in ("accuracy", "f1_macro", "f1_micro", "ece") if name != field.metric]
+    others = [name for name in ("accuracy", "f1_macro", "f1_micro") if name != field.metric]
     if not field.multilabel:
         others = [name for name in others if name != "f1_micro"]  # it is the accuracy
     dollars = any(results["cost"].get("usd") for results in field.results)
@@ -198,8 +193,8 @@ def significance(field: Field) -> Part:
         rows.append([head, *cells])
     columns = ["row minus column", *(str(numbers[place] + 1) for place in range(len(compared.systems)))]
     text = [
-        f"Difference in points (hundredths) of {metric_title(compared.metric)}, row minus column. A filled cell with a ✓ "
-        "is certified: paired bootstrap over the same documents, Holm's correction over all pairs, at 5%. "
+        f"Difference in points (hundredths) of {metric_title(compared.metric)}, row minus column. A filled cell with a "
+        "✓ is certified: paired bootstrap over the same documents, Holm's correction over all pairs, at 5%. "
         "Any other cell says nothing for sure, however large its number."
     ]
     if len(field.systems) > len(compared.systems):
@@ -214,7 +209,7 @@ def _numbers(field: Field, compared: Comparison) -> list[int]:
 
 
 def _pair_cell(pair: Pair, row: int) -> Cell:
-    difference = 100 * (pair.difference if pair.first == row else -pair.difference)
+    difference = round(100 * (pair.difference if pair.first == row else -pair.difference), 1) + 0.0
     kind = ("up" if difference > 0 else "down") if pair.certified else ""
     mark = " ✓" if pair.certified else ""
     return Cell(f"{difference:+.1f}{mark}", key=difference, kind=kind, note=pair.verdict)

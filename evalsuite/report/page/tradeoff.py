@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from evalsuite.report.columns import amount, seconds
 from evalsuite.report.page.canvas import Canvas
 from evalsuite.report.page.collect import COMPARED, Field, System
-from evalsuite.report.page.content import Cell, Figure, Part, brief, number, sentence_case, table
+from evalsuite.report.page.content import Cell, Figure, Part, brief, listed, number, sentence_case, short, table
 from evalsuite.report.page.placing import name_points
 from evalsuite.report.page.standings import COLUMNS, floor_of, metric_title
 
@@ -26,6 +27,9 @@ class Cost:
     show: Callable[[float], str]
     least: float = 0.0
 
+
+LONGEST = 26  # letters of a name beside a point
+ROOM = 100  # letters in all
 
 COSTS = (
     Cost("pareto", "speed", "documents classified a second", "predict", True, amount),
@@ -91,11 +95,12 @@ def _figure(field: Field, cost: Cost) -> Figure | None:
         f"{'Right' if cost.more_is_better else 'Left'} and {'up' if field.higher_is_better else 'down'} is better."
     )
     if without:
-        some = ", ".join(without[:4]) + (f" and {len(without) - 4} others" if len(without) > 4 else "")
-        caption += f" Without a value: {some}."
+        caption += f" Without a value: {listed(without)}."
     low = floor_of([point.score for point in found]) if field.higher_is_better else None
     if low is not None:
         caption += " Arrows at the foot: systems far below, with their score."
+    if _crowded(found[:COMPARED]):
+        caption += " Numbers are places on the leaderboard."
     if len(found) > COMPARED:
         caption += f" The best {COMPARED} have names; the others are small dots."
     rows = [
@@ -119,7 +124,6 @@ def _figure(field: Field, cost: Cost) -> Figure | None:
 
 def _draw(found: Sequence[Point], low: float | None, axis: str, metric: str, canvas: Canvas) -> None:
     axes, ink = canvas.axes, canvas.colours
-    axes.set_xscale("log")
     axes.set_xlabel(axis)
     axes.set_ylabel(metric)
     shown = [point for point in found if low is None or point.score >= low]
@@ -134,7 +138,8 @@ def _draw(found: Sequence[Point], low: float | None, axis: str, metric: str, can
     if len(front) > 1:
         axes.plot(*zip(*front, strict=True), color=ink["soft"], linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
     axes.margins(x=0.12, y=0.08)
-    named = [(point.cost, point.score, point.system.title) for point in shown[:COMPARED]]
+    names = _names(shown[:COMPARED])
+    named = [(point.cost, point.score, name) for point, name in zip(shown, names, strict=False)]
     if low is not None:
         lowest = min(min(point.system.interval or (point.score,)) for point in shown)
         low = lowest - 0.12 * (axes.get_ylim()[1] - lowest)
@@ -143,16 +148,32 @@ def _draw(found: Sequence[Point], low: float | None, axis: str, metric: str, can
             place = low + 0.03 * (axes.get_ylim()[1] - low)
             axes.plot(point.cost, place, "v", color=ink["soft"], markersize=6)
             named.append((point.cost, place, f"{point.system.title} {point.score:.2f}"))
-    plain_log_axis(axes, [point.cost for point in found])
-    name_points(canvas, [(x, y, name if len(name) <= 28 else name[:27] + "…") for x, y, name in named])
+    cost_axis(axes, [point.cost for point in found])
+    name_points(canvas, named)
 
 
-def plain_log_axis(axes: object, values: Sequence[float], which: str = "x") -> None:
-    """Ticks of a logarithmic axis as people write numbers: 30, 1,000, 2M."""
+def _names(points: Sequence[Point]) -> list[str]:
+    """What stands beside each point: its title; where these would fill the room, the places of those off the line."""
+    crowded = _crowded(points)
+    return [
+        str(point.system.number + 1) if crowded and not point.front else short(point.system.title, LONGEST)
+        for point in points
+    ]
+
+
+def _crowded(points: Sequence[Point]) -> bool:
+    return sum(min(len(point.system.title), LONGEST) for point in points) > ROOM
+
+
+def cost_axis(axes: Any, values: Sequence[float]) -> None:
+    """A horizontal axis that suits positive ``values``, logarithmic where they differ widely: 30, 1,000, 2M."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    side = getattr(axes, f"{which}axis")
     wide = max(values) / min(values)
-    side.set_major_locator(LogLocator(subs=(1.0,) if wide > 300 else (1.0, 3.0) if wide > 8 else (1.0, 2.0, 5.0)))
-    side.set_major_formatter(FuncFormatter(lambda value, _: brief(value)))
-    side.set_minor_formatter(NullFormatter())
+    if wide > 3:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(
+            LogLocator(subs=(1.0,) if wide > 300 else (1.0, 3.0) if wide > 10 else (1.0, 2.0, 5.0))
+        )
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: brief(value)))
