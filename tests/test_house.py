@@ -214,6 +214,7 @@ def _loaded(code: str) -> set[str]:
         ["plugins"],
         ["--help"],
         ["run", "--help"],
+        ["compare", "--help"],
     ],
     ids=" ".join,
 )
