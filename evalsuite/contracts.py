@@ -160,7 +160,7 @@ class FinishedRun(Reference):
 class Method(Protocol):
     """A way to classify. ``fit`` never sees the split that is scored; ``validation`` is for early stopping only.
 
-    It may have ``card_snippet() -> str`` and, asked after ``fit``, ``references() -> Mapping[str, Reference]``; also
+    It may have ``card_snippet() -> str | None``, ``references() -> Mapping[str, Reference]``, asked after ``fit``, and
     ``exports(dtype) -> Mapping[kind, Callable[[Path], str]]``, see ``evalsuite.deliver.export``.
     """
 

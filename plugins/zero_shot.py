@@ -89,6 +89,14 @@ class ZeroShot:
             raise ModelError(f"cannot read {directory / STATE}: {error}; run it again") from None
         return cls(config, ctx, None if bias is None else np.array(bias, dtype=np.float32))
 
+    def card_snippet(self) -> str | None:
+        """Python that classifies a text with the model and transformers alone; None where the model is hosted."""
+        if isinstance(self.answerer, api.HostedAnswerer):
+            return None
+        from evalsuite.llm.answer_snippet import answer_snippet
+
+        return answer_snippet(self.answerer, [] if self.bias is None else self.bias.tolist())
+
 
 def contextual_bias(logits: Floats, multilabel: bool) -> Floats:
     """What to take off logits so that probabilities are divided by their mean over the inputs of ``logits`` [m, k].

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from card_snippets import TEXT, run_cards
 from hosted_server import Model, Server, always, fails, serving
 from scipy.special import expit, softmax
 
@@ -114,6 +116,38 @@ def test_contextual_calibration_of_yes_and_no(tiny_llama: Path, tmp_path: Path) 
     assert calibrated is not None
     yes, no = expit(raw) / expit(empty).mean(axis=0), expit(-raw) / expit(-empty).mean(axis=0)
     np.testing.assert_allclose(expit(calibrated), yes / (yes + no), atol=1e-5)
+
+
+def test_the_cards_run_without_evalsuite(tiny_llama: Path, tiny_qwen: Path, tmp_path: Path) -> None:
+    """Logits are printed up to a constant of each document: what the softmax, or for yes and no the sigmoid, makes."""
+    cases: dict[str, tuple[Path, bool, dict[str, Any]]] = {
+        "score": (tiny_qwen, False, {"normalise": "token"}),
+        "score calibrated": (tiny_llama, False, {"contextual_calibration": True, "load_in_4bit": True}),
+        "per_label": (tiny_llama, False, {"decode": "per_label", "contextual_calibration": True}),
+        "per_label several": (tiny_qwen, True, {"decode": "per_label", "contextual_calibration": True}),
+        "constrained": (tiny_llama, True, {}),
+    }
+    methods = {}
+    for name, (model, multilabel, options) in cases.items():
+        ctx = context(tmp_path / name, "descriptions", multilabel)
+        methods[ctx.workdir] = fitted(ZeroShotConfig(model=str(model), **options), ctx)
+    for (folder, method), ran in zip(methods.items(), run_cards(methods, ("evalsuite", "peft")), strict=True):
+        scores = method.predict([TEXT])
+        if scores.logits is None:
+            # written without the grammar that keeps to the labels
+            assert set(ast.literal_eval(ran.printed.strip())) <= set(LABELS)
+            continue
+        name, _, rest = ran.printed.strip().rpartition(" {")
+        printed = np.array(list(ast.literal_eval("{" + rest).values()))
+        if folder.name.startswith("score"):
+            found, expected = softmax(printed), softmax(scores.logits[0])
+        else:
+            found, expected = printed, expit(scores.logits[0]) if method.ctx.multilabel else softmax(scores.logits[0])
+        np.testing.assert_allclose(found, expected, atol=1e-4, err_msg=folder.name)
+        if method.ctx.multilabel:
+            assert name == str([LABELS[label] for label in np.flatnonzero(scores.logits[0] > 0)])
+        else:
+            assert name == LABELS[int(scores.logits[0].argmax())]
 
 
 def test_a_prompt_that_says_nothing_of_itself_is_left_alone() -> None:
