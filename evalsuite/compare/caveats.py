@@ -26,6 +26,7 @@ def warnings_of(systems: Sequence[Named]) -> tuple[str, ...]:
         *_differing(systems, "tuned", lambda group: max(map(trials, group.results)), "{} trials"),
         *_differing(systems, "seeds", lambda group: len(group.runs), "{}"),
         *_no_common_seed(systems),
+        *_machines(systems),
     )
 
 
@@ -68,6 +69,18 @@ def _no_common_seed(systems: Sequence[Named]) -> list[str]:
         if seeds[i].isdisjoint(seeds[j])
     ]
     return [f"No common seed, so no McNemar test: {'; '.join(apart)}."] if apart else []
+
+
+def _machines(systems: Sequence[Named]) -> list[str]:
+    """A line where models ran on different machines; what has no model does not use what a machine has."""
+    having: dict[str, list[str]] = {}
+    for title, group in systems:
+        for results in group.results:
+            if results.get("model"):
+                gpus = sorted({gpu["name"] for gpu in results["environment"].get("gpu") or []})
+                having.setdefault(", ".join(gpus) or "no GPU", []).append(title)
+    parts = [f"{machine} for {', '.join(dict.fromkeys(titles))}" for machine, titles in sorted(having.items())]
+    return [f"Costs are of different machines: {'; '.join(parts)}."] if len(parts) > 1 else []
 
 
 def looks(runs: Sequence[RunResult], others: Iterable[RunResult] = ()) -> int:

@@ -146,16 +146,16 @@ def _metric(groups: Sequence[Group], settings: Settings) -> str:
 
 def _pairs(systems: Sequence[System], drawn: Array, measure: Measure, settings: Settings) -> tuple[Pair, ...]:
     places = list(combinations(range(len(systems)), 2))
-    gaps = [systems[first].mean - systems[second].mean for first, second in places]
-    spread = [drawn[first] - drawn[second] for first, second in places]
-    p_values = [bootstrap_p(around, gap) for around, gap in zip(spread, gaps, strict=True)]
-    corrected = holm(p_values)
+    p_values = [
+        bootstrap_p(drawn[first] - drawn[second], systems[first].mean - systems[second].mean)
+        for first, second in places
+    ]
     groups = [system.group for system in systems]
-    tests = seed_tests(groups, places)
     by_label = label_tests(groups, places) if settings.per_label else [()] * len(places)
+    evidence = zip(p_values, holm(p_values).tolist(), seed_tests(groups, places), by_label, strict=True)
     return tuple(
-        _pair(systems, place, Evidence(*evidence), measure, settings)
-        for place, *evidence in zip(places, spread, p_values, corrected.tolist(), tests, by_label, strict=True)
+        _pair(systems, place, Evidence(drawn[place[0]] - drawn[place[1]], *found), measure, settings)
+        for place, found in zip(places, evidence, strict=True)
     )
 
 

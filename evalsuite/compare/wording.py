@@ -43,7 +43,7 @@ def verdict(found: Finding) -> str:
         return f"certified at {100 * found.alpha:.3g}%"
     low, high = found.interval
     if high - low <= WIDE:
-        return f"a tie within {_points(max(abs(low), abs(high)))} points, not certified"
+        return f"a tie within {_in_points(max(abs(low), abs(high)))}, not certified"
     more = (
         "more documents or more seeds would narrow it"
         if found.seeds_drawn
@@ -52,7 +52,7 @@ def verdict(found: Finding) -> str:
     if found.same_direction and found.same_direction[0] == found.same_direction[1]:
         alike, seeds = found.same_direction
         return f"same direction in {alike} of {seeds} seeds, not certified; {more}"
-    return f"cannot tell: the interval is wider than {_points(WIDE)} points; {more}"
+    return f"cannot tell: the interval is wider than {_in_points(WIDE)}; {more}"
 
 
 def sentence(found: Finding) -> str:
@@ -63,7 +63,7 @@ def sentence(found: Finding) -> str:
     if _points(found.gap) == "0":
         told = f"{found.better} and {found.worse} differ by less than 0.1 points"
     else:
-        told = f"{found.better} is {_points(found.gap)} points better than {found.worse}"
+        told = f"{found.better} is {_in_points(found.gap)} better than {found.worse}"
     return f"{told} (95% interval {low} to {high}): {verdict(found)}{_other_seeds(found)}."
 
 
@@ -84,6 +84,10 @@ def documents_to_settle(documents: int, interval: Interval) -> int:
     needed = documents * ((interval[1] - interval[0]) / WIDE) ** 2
     unit = int(10 ** max(0, math.floor(math.log10(needed)) - 1))
     return math.ceil(needed / unit) * unit
+
+
+def _in_points(value: float) -> str:
+    return f"{_points(value)} point" + ("" if _points(value) == "1" else "s")
 
 
 def _points(value: float) -> str:

@@ -54,6 +54,14 @@ def test_what_makes_a_score_worth_less_is_said(parts: dict[str, Any], words: str
     assert words in warnings(net("one"), net("two", 1, **parts))
 
 
+def test_costs_of_different_machines_are_told() -> None:
+    """A method without a model may run beside a GPU or not: it does not load what could see one."""
+    cards = {"environment": {"gpu": [{"name": "H100"}, {"name": "H100"}]}, "model": "m"}
+    groups = [net("one", **cards), net("two", 1, model="m"), net("three", 2)]
+    assert warnings(*groups) == "Costs are of different machines: H100 for one; no GPU for two."
+    assert warnings(groups[0], groups[2]) == ""
+
+
 def test_equal_tuning_budgets_are_no_matter() -> None:
     assert warnings(net("one", tuning={"trials": 20}), net("two", 1, tuning={"trials": 20})) == ""
 

@@ -43,7 +43,7 @@ def finding(interval: tuple[float, float], gap: float = 0.01, **changes: Any) ->
             "cannot tell: the interval is wider than 2 points; more documents or more seeds would narrow it",
         ),
         (finding((-0.004, 0.008), same_direction=(5, 5)), "a tie within 0.8 points, not certified"),
-        (finding((-0.01, 0.01)), "a tie within 1 points, not certified"),
+        (finding((-0.01, 0.01)), "a tie within 1 point, not certified"),
         (finding((0.0, 0.0), gap=0.0), "no difference: the metric cannot tell them apart on any document"),
     ],
 )
@@ -52,7 +52,7 @@ def test_verdicts(found: Finding, words: str) -> None:
 
 
 def test_a_sentence_names_the_better_one_and_its_numbers() -> None:
-    told = "bert is 1 points better than tfidf (95% interval 0.4 to 3): certified at 5%."
+    told = "bert is 1 point better than tfidf (95% interval 0.4 to 3): certified at 5%."
     assert sentence(finding((0.004, 0.03), certified=True)) == told
 
 
