@@ -108,19 +108,23 @@ def pack(directory: Path, base_model: str | None = None) -> Parcel:
     text = (directory / CARD).read_text(encoding="utf-8")
     declared, _ = split_card(text)
     adapted = _bases_of_adapters(directory, kept)
-    models = [model for model in (declared.get("base_model"), results.get("model"), *adapted) if isinstance(model, str)]
+    stated = declared.get("base_model")
+    models = [model for model in (stated, results.get("model"), *adapted) if isinstance(model, str)]
     options = {key: value for key, value in config.items() if key not in OF_THIS_MACHINE}
     places = [*paths_in_code(text), results.get("data", {}).get("source"), str(directory.resolve())]
     known = local_paths(options, results.get("options"), models, places)
-    known[str(Path.home())] = "~"
+    if len(Path.home().parts) > 1:
+        known[str(Path.home())] = "~"
+    if url := options.get("method_options", {}).get("base_url"):
+        known[url] = "an endpoint"  # its address may be nobody's business either
     if base_model is not None:
         known |= {model: base_model for model in models if is_local(model)}
     warnings = []
     whole = any(PurePosixPath(name).name == "config.json" for name in kept)
     if base_model is None and not whole and (homeless := [model for model in models if _is_here(model)]):
         warnings.append(
-            f"the base model is a folder of this machine, {last_part(homeless[0])}: nobody else can load what was"
-            " trained on it; name its hub id with --base_model ID"
+            f"the base model is a folder of this machine, {last_part(homeless[0])}, which nobody else has:"
+            " name its hub id with --base_model ID"
         )
     if results.get("reload_failed"):
         warnings.append("the saved model does not repeat the trained one's answers: see reload_check in results.json")
@@ -129,7 +133,7 @@ def pack(directory: Path, base_model: str | None = None) -> Parcel:
         files=tuple(Upload(name, _published(directory / name, known)) for name in kept if name != CARD),
         left_out=left_out,
         private=bool(results["data"]["private"]) if results else PRIVATE in text,
-        base=base_model or next((model for model in models[:1] if not _is_here(model)), None),
+        base=base_model or (stated if isinstance(stated, str) and not _is_here(stated) else None),
         warnings=tuple(warnings),
     )
 

@@ -20,6 +20,7 @@ import evalsuite
 from evalsuite.deliver.push_card import finish_card, licence_of, split_card
 from evalsuite.deliver.push_files import Parcel, pack
 from evalsuite.errors import StoreError
+from evalsuite.store import file_digest
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,9 @@ def test_numbers_and_options_stay_as_they_are(run: Path, base: Path) -> None:
 
 def test_a_local_base_is_told_of_and_can_be_named(run: Path, base: Path) -> None:
     parcel = pack(run)
-    assert [line.partition(":")[0] for line in parcel.warnings] == ["the base model is a folder of this machine, llama"]
+    assert [line.partition(", which")[0] for line in parcel.warnings] == [
+        "the base model is a folder of this machine, llama"
+    ]
     assert parcel.base is None
     assert "base_model" not in split_card(finish_card(parcel.card, "ann/x", base=parcel.base))[0]
     named = pack(run, "org/llama")
@@ -157,6 +160,37 @@ def test_a_run_that_was_changed_or_is_none(run: Path, tmp_path: Path) -> None:
         pack(copy)
     with pytest.raises(StoreError, match="is not a run directory"):
         pack(tmp_path / "nowhere")
+
+
+def rewrite(run: Path, name: str, old: str, new: str) -> None:
+    """Change a file of a run as if it had been written so."""
+    text = (run / name).read_text(encoding="utf-8")
+    assert old in text
+    (run / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+    manifest = json.loads((run / "COMPLETE").read_text())
+    manifest[name] = {"bytes": (run / name).stat().st_size, "blake2b": file_digest(run / name)}
+    (run / "COMPLETE").write_text(json.dumps(manifest))
+
+
+def test_a_model_behind_an_endpoint_is_no_base_model(tmp_path: Path, few_resamples: None) -> None:
+    """Its name may be that of somebody's repository on the hub; where it is served is nobody's business."""
+    run = evalsuite.run("ag_news", "majority", output_path=str(tmp_path), limit=20).directory
+    rewrite(run, "results.json", '"model": null', '"model": "openai/gpt"')
+    url = "http://10.1.2.3:8000/v1"
+    rewrite(run, "README.md", "- seed:", f"- base_url: {url}\n- seed:")
+    rewrite(run, "config.yaml", "  smoothing:", f"  base_url: {url}\n  smoothing:")
+    parcel = pack(run)
+    assert parcel.base is None
+    assert parcel.warnings == ()
+    assert "base_model" not in split_card(finish_card(parcel.card, "ann/x", base=parcel.base))[0]
+    assert json.loads(contents(parcel)["results.json"])["model"] == "openai/gpt"
+    assert all(b"10.1.2.3" not in data for data in contents(parcel).values())
+
+
+def test_a_run_whose_saved_model_is_another(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    rewrite(copy, "results.json", '"reload_failed": false', '"reload_failed": true')
+    assert "does not repeat the trained one's answers" in pack(copy).warnings[-1]
 
 
 def test_an_exported_folder(run: Path, base: Path, tmp_path: Path) -> None:

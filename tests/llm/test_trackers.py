@@ -6,6 +6,7 @@ import itertools
 import logging
 import random
 import sys
+import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -214,6 +215,7 @@ def test_a_step_done_again_stands_once_in_the_curve(
         patch.setattr(Trackers, "log", die)
         with pytest.raises(KilledError):
             run(tmp_path, tiny_llama, report_to="tensorboard", checkpoint_minutes=1e-9)
+    time.sleep(1.1)  # TensorBoard reads files in the order of their names, which have the second in them
     summary = run(tmp_path, tiny_llama, report_to="tensorboard")
     curves = tensorboard_curves(tmp_path / "tensorboard" / "seed_0")
     assert curves["train/loss"] == pytest.approx({1: 99.0, 2: 99.0, **dict(enumerate(summary.losses[2:], start=3))})
