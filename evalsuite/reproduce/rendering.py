@@ -12,9 +12,7 @@ from evalsuite.reproduce.published import Figure
 from evalsuite.reproduce.quantities import AVERAGES, Quantity
 from evalsuite.reproduce.table import Row
 
-LABEL = (
-    "REHEARSAL, not a reproduction: samples and small models stand in, and no number says anything about the paper's"
-)
+LABEL = "REHEARSAL, not a reproduction: samples and small models stand in, and no number here bears on the paper's"
 HEADS = ("corpus", "system", "model", "figure", "published")
 DIFFERENCE = "difference"
 Table = tuple[list[str], list[list[str]]]
@@ -79,9 +77,9 @@ def published_text(figure: Figure, quantity: Quantity) -> str:
 
 
 def _difference(row: Row) -> str:
-    """Empty in a rehearsal; otherwise signed, a value for each average, or the ratio."""
+    """Signed, a value for each average, or the ratio; empty where nothing is compared, as in a rehearsal."""
     if row.difference is None:
-        return "" if row.state == "rehearsal" else ABSENT
+        return ""
     if not any(row.difference.values()):
         return "none" if row.figure.low == row.figure.high else "inside"
     if row.quantity.share:
@@ -91,7 +89,7 @@ def _difference(row: Row) -> str:
 
 def _within(row: Row) -> str:
     if row.within is None:
-        return "" if row.state == "rehearsal" else ABSENT
+        return ""
     if len(row.within) == len(row.ours or {}):
         return "yes"
     return f"only {', '.join(row.within)}" if row.within else "no"
@@ -113,11 +111,9 @@ def markdown(plan: Plan, rows: Sequence[Row], command: str) -> str:
         "one was printed is not known; the difference in the same order, or a ratio where a figure is no share of 1."
     ]
     parts += [_markdown_table(columns, texts) for columns, texts in tables(rows)]
-    systems = dict.fromkeys(row.figure.system for row in rows)
+    systems = {row.figure.system.name: row.figure.system for row in rows}.values()
     assumed = [f"- {s.corpus}, {escaped(s.title)}: {escaped(s.assumed)}" for s in systems if s.assumed]
-    return "\n\n".join(
-        [*parts, "Assumed, since the paper leaves it open as far as it is known here:", "\n".join(assumed)]
-    )
+    return "\n\n".join([*parts, "Assumed, since it is not known here what the paper says of it:", "\n".join(assumed)])
 
 
 def _markdown_table(columns: Sequence[str], texts: Sequence[Sequence[str]]) -> str:
