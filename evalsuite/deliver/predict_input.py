@@ -107,7 +107,7 @@ def _text(cells: Mapping[str, Any], columns: InputColumns) -> tuple[str, str]:
             return "", f"text is not a string: {type(cell).__name__}"
         parts.append(cell_text(cell))
     text = columns.joiner.join(parts)
-    if not text.strip():
+    if not any(part.strip() for part in parts):
         return "", "empty text" if parts else "no text"
     if "\0" in text:
         return "", "NUL character in the text"

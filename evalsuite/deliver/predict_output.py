@@ -147,7 +147,8 @@ class Csv:
 
     def _written(self, rows: Iterable[Sequence[Any]]) -> str:
         stream = io.StringIO()
-        writer = csv.writer(stream, delimiter=self.delimiter, lineterminator="\n")
+        # Lines end as RFC 4180 has it: csv quotes a carriage return within a cell only where lines end in one.
+        writer = csv.writer(stream, delimiter=self.delimiter, lineterminator="\r\n")
         writer.writerows([self._cell(cell) for cell in row] for row in rows)
         return stream.getvalue()
 
