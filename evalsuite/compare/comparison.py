@@ -44,7 +44,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class System:
-    """One system. values: the metric of every seed. interval: 95% over documents of their mean, for these seeds."""
+    """One system. values: the metric of every seed. interval: 95% of their mean.
+
+    Intervals and p-values, here and of pairs, are over documents and conditional on these seeds, of which fewer than
+    ten are never resampled; with ten or more, see :func:`evalsuite.compare.resampling.resample`, they are over both.
+    """
 
     title: str
     group: Group
@@ -59,7 +63,7 @@ class System:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two systems by their places. difference: first minus second, of the mean metric. interval: 95% over documents.
+    """Two systems by their places. difference: first minus second, of the mean metric. interval: 95% of it.
 
     p, p_holm: of the paired bootstrap, and Holm's over all pairs; certified means that p_holm is at most alpha, and
     nothing else. across_seeds: 95% paired t-interval over the seeds that both have; same_direction: in how many of them
@@ -112,7 +116,7 @@ def compare_groups(
         UsageError: runs that did not score the same documents, or a metric that cannot be resampled.
     """
     require_same_test(groups)
-    measure = find_measure(_metric(groups, settings), groups[0].runs[0].results["multilabel"])
+    measure = find_measure(_metric(groups, settings), groups)
     scores = resample(groups, measure, settings.resamples, settings.seed)
     names = titles(groups)
     unsorted = [

@@ -127,7 +127,7 @@ def rank_table(ranking: Ranking) -> Table:
     test = ranking.test
     title = (
         f"Mean ranks over {len(ranking.tasks)} tasks, 1 is best; ranks that differ by more than "
-        f"{test.critical_difference:.2f} differ at {ranking.alpha:.0%} (Nemenyi); Friedman's p {p_text(test.p)}"
+        f"{test.critical_difference:.2f} differ at {100 * ranking.alpha:g}% (Nemenyi); Friedman's p {p_text(test.p)}"
     )
     rows = zip(ranking.systems, (f"{rank:.2f}" for rank in test.ranks), strict=True)
     return Table(title, ("system", "mean rank"), tuple(rows), 1)

@@ -282,7 +282,7 @@ def test_a_metric_that_is_no_sum_over_documents_is_refused(metric: str) -> None:
 
 
 def test_probabilities_are_asked_of_every_run() -> None:
-    with pytest.raises(UsageError, match="metric 'brier' needs probabilities"):
+    with pytest.raises(UsageError, match="metric 'brier' needs probabilities, which one-0 does not have"):
         compare_groups([system("one", [1])], Settings("brier"))
 
 
