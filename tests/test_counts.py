@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
-from evalsuite.counts import bootstrap_sums, label_statistics, percentile_interval, summaries
+from evalsuite.counts import (
+    answered_statistics,
+    answered_summaries,
+    bootstrap_sums,
+    label_statistics,
+    percentile_interval,
+    summaries,
+)
 
 
 def table(n: int, k: int, multilabel: bool, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -136,3 +143,25 @@ def test_ten_thousand_resamples_of_an_ag_news_sized_test_take_a_second() -> None
     delta = summaries(sums[:, :13], 7_600)["f1_macro"] - summaries(sums[:, 13:], 7_600)["f1_macro"]
     assert time.process_time() - start < 1.0
     assert delta.shape == (10_000,)
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_sparse_products_give_the_same_sums(monkeypatch: pytest.MonkeyPatch, multilabel: bool) -> None:
+    gold, predicted = table(200, 40, multilabel)
+    statistics = label_statistics(gold, predicted)
+    dense = bootstrap_sums(statistics, 50, seed=2)
+    monkeypatch.setattr("evalsuite.counts._LARGE", 0)
+    monkeypatch.setattr("evalsuite.counts._SPARSE", 1.0)
+    np.testing.assert_array_equal(bootstrap_sums(statistics, 50, seed=2), dense)
+
+
+def test_failed_documents_add_nothing_and_invalid_ones_are_wrong() -> None:
+    gold, predicted = table(60, 3, multilabel=False)
+    status = ["failed" if row % 3 == 0 else "invalid" if row % 3 == 1 else "ok" for row in range(60)]
+    found = answered_summaries(answered_statistics(gold, predicted, status).sum(axis=0, dtype=float))
+    answered = [row for row in range(60) if row % 3]
+    heard = predicted & (np.array(status) == "ok")[:, None]
+    right = (gold == heard).all(axis=1)[answered]
+    assert float(found["accuracy"]) == pytest.approx(right.mean())
+    expected = f1_score(gold[answered], heard[answered], average="macro", zero_division=0)
+    assert float(found["f1_macro"]) == pytest.approx(expected)
