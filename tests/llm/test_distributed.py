@@ -38,7 +38,9 @@ def run(budget, memory):
             raise torch.OutOfMemoryError
         return goal.losses(model, batch)
 
-    options = quick(token_budget=budget, epochs=1, evaluations=2, patience=0, checkpoint_minutes=1e-9)
+    options = quick(
+        token_budget=budget, epochs=1, evaluations=2, patience=0, checkpoint_minutes=1e-9, report_to="tensorboard"
+    )
     where = folder / f"{budget}-{memory}"
     summary = train(backbone, replace(goal, losses=losses), options, context(where))
     return {
@@ -84,7 +86,9 @@ def test_two_processes_equal_one(tiny_llama: Path, tmp_path: Path) -> None:
     """
     backbone = classifier(tiny_llama)
     alone = train(backbone, objective(backbone, documents(17)), quick(epochs=1), context(tmp_path / "one"))
-    for rank in two_processes(tiny_llama, tmp_path):
+    ranks = two_processes(tiny_llama, tmp_path)
+    assert len(list((tmp_path / "10000-10000" / "tensorboard" / "seed_0").glob("events.*"))) == 1  # the main one alone
+    for rank in ranks:
         for name in ("whole", "cut", "single", "lacking"):
             assert rank[name]["losses"] == pytest.approx(alone.losses, rel=1e-4), name
             assert rank[name]["norms"] == pytest.approx(alone.grad_norms, rel=1e-4), name
