@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,13 +22,17 @@ from evalsuite.store import open_run, write_json, write_yaml
 CONFIG = "config.yaml"
 TASK = "task.json"
 DEFAULT_TEMPLATE = "plain"
+OTHER_DATA = "builds_on_other_data"  # the fact that names such runs
+
+log = logging.getLogger("evalsuite")
 
 
 @dataclass(frozen=True)
 class TaskFacts:
     """What a method must know about its task, kept beside the run so that the data need not be read again.
 
-    ``shots``: solved examples (text, label indices) in front of every prompt.
+    ``shots``: solved examples (text, label indices) in front of every prompt. ``data``: fingerprint of the splits as
+    the task loads them, before any limit; empty where it is not known.
     """
 
     name: str
@@ -37,6 +42,7 @@ class TaskFacts:
     primary_metric: str
     private: bool
     shots: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    data: str = ""
 
     @classmethod
     def of(cls, task: Task, splits: Splits, shots: Sequence[Example] = ()) -> TaskFacts:
@@ -114,6 +120,16 @@ def make_context(request: Request, registry: Registry, workdir: Path, progress: 
         gold, metrics = one_hot(examples, len(facts.labels)), tuple(registry.metrics.values())
         return score_metric(facts.primary_metric, scores, gold, facts.multilabel, metrics)
 
+    found: dict[str, Any] = {}
+
+    def open_finished(directory: Path) -> FinishedRun:
+        run, theirs = finished_run(directory, registry, progress, device), read_request(directory).facts.data
+        known = found.get(OTHER_DATA, [])
+        if theirs and facts.data and theirs != facts.data and run.run_id not in known:
+            found[OTHER_DATA] = [*known, run.run_id]
+            log.warning("%s", other_data(run.run_id))
+        return run
+
     return RunContext(
         task=facts.name,
         labels=facts.labels,
@@ -125,8 +141,17 @@ def make_context(request: Request, registry: Registry, workdir: Path, progress: 
         progress=progress,
         prompts=make_prompts(request, registry),
         primary_metric=primary_metric,
-        open_run=lambda directory: finished_run(directory, registry, progress, device),
+        open_run=open_finished,
         private=facts.private,
+        facts=found,
+    )
+
+
+def other_data(run_id: str) -> str:
+    """What a reader must know of a run that builds on ``run_id``, which has learned from other data of the task."""
+    return (
+        f"Data: run {run_id}, which this one builds on, has seen other data or other splits of this task; if it was "
+        "trained on documents that are test documents here, both scores are too high. Train it with these task options."
     )
 
 

@@ -66,7 +66,7 @@ def prepare(registry: Registry, spec: RunSpec, task: Task, method: MethodSpec) -
     for name, examples in (("train", splits.train), (spec.split, splits.test)):
         if not examples:
             raise DataError(f"task {task.name}: the {name} split is empty; see: evalsuite validate --task {spec.task}")
-    request = Request(spec, TaskFacts.of(task, splits, shots))
+    request = Request(spec, replace(TaskFacts.of(task, splits, shots), data=fingerprint(whole)))
     prompts = make_prompts(request, registry)
     options = method.config.model_validate(spec.method_options)
     device, model_hash = "cpu", None

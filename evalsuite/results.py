@@ -15,7 +15,7 @@ from evalsuite.decision import Decision
 from evalsuite.identity import run_id
 from evalsuite.memory import peak_gpu_memory
 from evalsuite.metrics import LOWER_IS_BETTER, Report, one_hot
-from evalsuite.opening import DEFAULT_TEMPLATE
+from evalsuite.opening import DEFAULT_TEMPLATE, OTHER_DATA, other_data
 from evalsuite.preparation import Prepared
 from evalsuite.store import SCHEMA_VERSION
 
@@ -224,7 +224,7 @@ def _short_of_documents(prepared: Prepared) -> str:
 
 def caveats(outcome: Outcome) -> list[str]:
     """What the run itself has shown that a reader must know, in sentences like those of :func:`notices`."""
-    lines = []
+    lines = [other_data(run) for run in outcome.facts.get(OTHER_DATA, ())]
     *earlier, kept = outcome.attempts
     if earlier and not outcome.collapse.collapsed:
         seeds = ", ".join(str(attempt.seed) for attempt in earlier)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ import pytest
 import evalsuite
 from evalsuite import runner
 from evalsuite.config import resolve
+from evalsuite.opening import other_data
 from evalsuite.preparation import prepare
 from evalsuite.registry import build_registry
-from evalsuite.results import notices
+from evalsuite.results import caveats, notices
 
 SPY = Path(__file__).parent / "spy_plugin.py"
 
@@ -131,3 +133,10 @@ def test_a_sample_and_the_bundled_model_are_announced() -> None:
     assert "synthetic sample" in synthetic
     assert "--set task.data=PATH" in synthetic
     assert "--model ID" in model
+
+
+def test_a_run_that_builds_on_one_of_other_data_says_so() -> None:
+    collapse, report = SimpleNamespace(collapsed=False), SimpleNamespace(counts={"failed": 0})
+    facts = {"builds_on_other_data": ["abc"]}
+    outcome: Any = SimpleNamespace(facts=facts, attempts=[None], collapse=collapse, report=report)
+    assert caveats(outcome) == [other_data("abc")]

@@ -273,6 +273,7 @@ def test_a_whole_run_says_what_the_teacher_was_worth(
     assert results["reload_check"]["passed"], results["reload_check"]
     assert results["facts"]["teacher"] == teacher.results["run_id"] == results["identity"]["more"]["teacher"]
     assert results["facts"]["gold_only_train_seconds"] > 0
+    assert not any("builds on" in line for line in results["notices"])
     compared = results["references"]
     assert compared["teacher"]["metrics"]["f1_macro"]["value"] == teacher.metrics["f1_macro"]["value"]
     ours = student.metrics["f1_macro"]["value"]
