@@ -199,4 +199,4 @@ class FineTuningOptions(ModelOptions, LoraOptions, LossOptions, TrainingOptions)
         idle = [name for name, field in adapter.items() if getattr(self, name) != field.default]
         if self.adaptation == "lora" or not idle:
             return []
-        return [f"Options: {', '.join(idle)} did nothing: adaptation=full trains all weights; use adaptation=lora."]
+        return [f"Options: no effect of {', '.join(idle)}: adaptation=full trains all weights; use adaptation=lora."]

@@ -203,7 +203,7 @@ def test_options_of_an_adapter_that_is_not_there_are_named(tiny_bert: Path, tmp_
 
     assert said(lora_alpha=16) == said(adaptation="lora", lora_r=4) == []
     [line] = said(lora_r=4, use_dora=True)
-    assert line.startswith("Options: lora_r, use_dora did nothing: adaptation=full trains all weights")
+    assert line.startswith("Options: no effect of lora_r, use_dora: adaptation=full trains all weights")
 
 
 @pytest.mark.parametrize("adaptation", ["full", "lora"])
