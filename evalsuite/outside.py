@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ from evalsuite.deliver.predict_output import SEPARATORS, unguarded
 from evalsuite.environment import describe_environment
 from evalsuite.errors import DataError, UsageError, nearest
 from evalsuite.hookspecs import hookimpl
+from evalsuite.identity import run_id
 from evalsuite.metrics import one_hot
 from evalsuite.opening import write_request
-from evalsuite.options import Options, option
+from evalsuite.options import Options
 from evalsuite.preparation import Prepared, prepare
 from evalsuite.registry import Registry
 from evalsuite.reliability import NAMES, reliability
@@ -40,7 +41,7 @@ from evalsuite.runner import announced, finished
 from evalsuite.samples import Samples, write_samples
 from evalsuite.scoring import measure
 from evalsuite.spec import RunResult
-from evalsuite.store import RESULTS, file_digest, plain, write_json, write_text
+from evalsuite.store import RESULTS, RunDirectory, file_digest, plain, write_json, write_text
 
 ID_COLUMNS = ("id", "doc_id", "doc_hash")
 LABEL_COLUMNS = ("label", "labels", "prediction")
@@ -80,12 +81,6 @@ class Answers:
     outside: Counter[str] = field(default_factory=Counter)
 
 
-class OutsideOptions(Options):
-    """What tells one file of predictions from another."""
-
-    predictions: str = option("", "blake2b of the file that holds the predictions")
-
-
 @dataclass(frozen=True)
 class OutsideSystem:
     """A plugin that registers one method, which can neither be trained nor asked."""
@@ -96,7 +91,7 @@ class OutsideSystem:
     def evalsuite_register_methods(self) -> list[MethodSpec]:
         """The outside system as a method."""
         told = "an outside system, known by its predictions alone"
-        return [MethodSpec(self.name, self._refuse, self._refuse, OutsideOptions, description=told, trained=False)]
+        return [MethodSpec(self.name, self._refuse, self._refuse, Options, description=told, trained=False)]
 
     def _refuse(self, *arguments: Any) -> Method:
         raise UsageError(f"{self.name} is known by its predictions alone: there is no model to train or to load")
@@ -117,8 +112,8 @@ def score(
     if not Path(source.path).is_file():
         raise DataError(f"cannot read {source.path}: there is no such file")
     registry.load(f"score {name}", source.path, lambda: OutsideSystem(name))
-    options = {"method": name, "method.predictions": file_digest(Path(source.path))}
-    prepared = prepare(registry, *resolve(registry, {**flags, **options}, assignments))
+    prepared = prepare(registry, *resolve(registry, {**flags, "method": name}, assignments))
+    prepared = _of_this_file(prepared, file_digest(Path(source.path)))
     if (found := finished(prepared)) is not None:
         return found
     answers = read_answers(source, form, prepared.splits.labels, prepared.splits.multilabel)
@@ -135,6 +130,13 @@ def score(
         write_card(workdir, results, None)
         prepared.directory.finish()
     return announced(prepared, results)
+
+
+def _of_this_file(prepared: Prepared, digest: str) -> Prepared:
+    """Another file is another run. It is no other system: files that differ in the seed alone are seeds of one."""
+    spec, identity = prepared.spec, {**prepared.identity, "predictions": digest}
+    place = RunDirectory.place(spec.output_path, prepared.task.name, prepared.method.name, "none", run_id(identity))
+    return replace(prepared, identity=identity, directory=place)
 
 
 def read_answers(source: Source, form: str, labels: Sequence[str], multilabel: bool) -> Answers:

@@ -165,6 +165,17 @@ def test_the_same_file_is_the_same_run_and_another_file_is_not(tmp_path: Path) -
         scored(tmp_path / "x.jsonl", overwrite="never")
 
 
+def test_repeated_answers_are_seeds_of_one_system_and_a_newer_file_takes_an_older_ones_place(tmp_path: Path) -> None:
+    runs = [
+        scored(lines(tmp_path / f"{number}.jsonl", answers(test_3="gamma" if number else "beta")), seed=seed)
+        for number, seed in enumerate((0, 1, 1))
+    ]
+    assert runs[1].directory == runs[2].directory
+    runs.append(scored(lines(tmp_path / "3.jsonl", answers(test_4="alpha")), seed=1))
+    ((group,), superseded) = group_runs([runs[0], runs[1], runs[3]])
+    assert (len(group.runs), superseded) == (2, 1)
+
+
 def test_documents_without_a_prediction_and_predictions_without_a_document(tmp_path: Path) -> None:
     given = [*answers(18, test_5=None), {"id": "test-99", "label": "beta"}]
     run = scored(lines(tmp_path / "x.jsonl", given))
