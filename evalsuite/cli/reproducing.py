@@ -83,6 +83,7 @@ def _pairs(texts: Iterable[str] | None, flag: str) -> dict[str, str]:
 def _run(registry: Registry, plan: Plan, jobs: int) -> Findings:
     from evalsuite.reproduce.rendering import LABEL
     from evalsuite.reproduce.running import run_plan
+    from evalsuite.reproduce.table import short_model
 
     if plan.rehearsal:
         console.note(LABEL)
@@ -92,11 +93,10 @@ def _run(registry: Registry, plan: Plan, jobs: int) -> Findings:
         def report(outcome: Finished) -> None:
             nonlocal done
             done += 1
-            what = {"done": f"in {outcome.seconds:.0f} s", "there": "complete before"}.get(
-                outcome.state, outcome.problem
-            )
-            task = outcome.cell.values["task"]
-            console.note(f"[{done}/{total}] {task} {outcome.cell.title}: {outcome.state}, {what}")
+            ends = {"done": f"in {outcome.seconds:.0f} s", "there": "complete before"}
+            told = ends.get(outcome.state, f"failed: {outcome.problem}")
+            varied = [f"{name}={short_model(str(value))}" for name, value in outcome.cell.varied.items()]
+            console.note(f"[{done}/{total}] {outcome.cell.values['task']} {' '.join(varied)}: {told}")
             advance(1)
 
         return run_plan(registry, plan, jobs, report)
