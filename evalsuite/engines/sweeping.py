@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,25 +72,27 @@ def _with_options(
     chosen: dict[str, Cell | Finished] = {_key(cell): cell for cell in sweep.cells}
     for tuning in plan:
         outcomes = [tried[_key(trial)] for trial in tuning.trials]
-        record, problem = _choice(registry, tuning, outcomes)
+        choice = _choice(registry, tuning, outcomes)
         for cell in tuning.cells:
-            chosen[_key(cell)] = tuned(cell, record) if record else Finished(cell, "failed", problem=problem)
+            chosen[_key(cell)] = replace(choice, cell=cell) if isinstance(choice, Finished) else tuned(cell, choice)
     return [chosen[_key(cell)] for cell in sweep.cells]
 
 
-def _choice(registry: Registry, tuning: Tuning, outcomes: Sequence[Finished]) -> tuple[dict[str, Any] | None, str]:
-    """The record of a tuning, or why there is none.
+def _choice(registry: Registry, tuning: Tuning, outcomes: Sequence[Finished]) -> dict[str, Any] | Finished:
+    """The record of a tuning, or the trial that is to blame for there being none.
 
     A trial whose training cannot go on, with a loss that is not finite say, is one that did badly. Any other failure
     says nothing of its options, and no choice is made without it.
     """
-    for outcome in outcomes:
-        if outcome.state == "failed" and outcome.code != TrainingError.exit_code:
-            return None, f"trial {outcome.cell.title} failed: {outcome.problem}"
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    for outcome in failed:
+        if outcome.code != TrainingError.exit_code or len(failed) == len(outcomes):
+            which = "every trial failed, the first" if len(failed) == len(outcomes) else "a trial failed"
+            return replace(outcome, seconds=0.0, problem=f"{which}, {outcome.cell.title}: {outcome.problem}")
     try:
-        return choose(registry, tuning.points, [outcome.results for outcome in outcomes]), ""
+        return choose(registry, tuning.points, [outcome.results for outcome in outcomes])
     except EvalsuiteError as error:
-        return None, f"error: {error}"
+        return replace(outcomes[0], state="failed", results=None, problem=f"error: {error}")
 
 
 @dataclass

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from evalsuite.cli.app import main
-from evalsuite.engines import local
+from evalsuite.engines import processes
 from evalsuite.engines.local import Finished, run_cells
 from evalsuite.store import find_runs
 from evalsuite.sweep import Cell
@@ -91,7 +91,7 @@ def test_every_cell_is_a_run_with_a_configuration_and_a_log(swept: tuple[Path, P
 
 def test_complete_cells_are_skipped(cli: Callable[..., Any], swept: tuple[Path, Path], monkeypatch: Any) -> None:
     file, runs = swept
-    monkeypatch.setattr(local, "_start", lambda *arguments: pytest.fail("a complete cell was started"))
+    monkeypatch.setattr(processes, "Child", lambda *arguments: pytest.fail("a complete cell was started"))
     code, out, err = cli("sweep", file, "--output_path", runs, "--json")
     assert code == 0
     assert entries(out) == [("tfidf", 0, "there"), ("majority", 0, "there"), ("majority", 1, "there")]
@@ -103,14 +103,27 @@ def test_a_dry_run_runs_nothing(cli: Callable[..., Any], swept: tuple[Path, Path
     file, _ = swept
     code, out, _ = cli("sweep", file, "--output_path", tmp_path / "new", "--dry_run")
     assert code == 0
-    assert [line.split(maxsplit=1)[1] for line in out.splitlines()[2:]] == [
-        "method=tfidf seed=0",
-        "method=majority seed=0",
-        "method=majority seed=1",
+    assert [line.split(maxsplit=1)[1] for line in out.splitlines()[2:-1]] == [
+        "method=tfidf seed=0     unknown",
+        "method=majority seed=0  unknown",
+        "method=majority seed=1  unknown",
     ]
-    cells = json.loads(cli("sweep", file, "--set", "limit=20", "--dry_run", "--json").out)
-    assert [cell["limit"] for cell in cells] == ["20"] * 3
+    assert out.splitlines()[-1] == "0 of 3 cells complete; 3 of unknown length"
+    entries = json.loads(cli("sweep", file, "--set", "limit=20", "--dry_run", "--json").out)
+    assert [entry["cell"]["limit"] for entry in entries] == ["20"] * 3
     assert not (tmp_path / "new").exists()
+
+
+def test_a_dry_run_tells_what_is_complete_and_about_how_long_the_rest_takes(
+    cli: Callable[..., Any], swept: tuple[Path, Path]
+) -> None:
+    file, runs = swept
+    assert cli("sweep", file, "--output_path", runs, "--dry_run").out.endswith("3 of 3 cells complete\n")
+    told = json.loads(cli("sweep", file, "--output_path", runs, "--dry_run", "--json").out)
+    assert [(entry["complete"], entry["about_seconds"]) for entry in told] == [(True, 0)] * 3
+    told = json.loads(cli("sweep", file, "--output_path", runs, "--set", "seeds=3", "--dry_run", "--json").out)
+    assert [entry["complete"] for entry in told] == [True, False, False, True, True]
+    assert told[1]["about_seconds"] > 0
 
 
 def test_a_failed_cell_is_reported_and_the_others_run(cli: Callable[..., Any], tmp_path: Path) -> None:
@@ -176,23 +189,10 @@ def wait_for(ready: Callable[[], Any], process: subprocess.Popen[str]) -> None:
 
 
 def test_a_child_that_says_nothing_is_told_by_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local.sys, "executable", "false")
+    monkeypatch.setattr(processes.sys, "executable", "false")
     outcomes: list[Finished] = []
     run_cells([Cell({"task": "words"}, {"seed": 0})], tmp_path, 1, outcomes.append)
     assert (outcomes[0].state, outcomes[0].problem) == ("failed", "it ended with code 1 and said nothing")
-
-
-@pytest.mark.parametrize(
-    ("jobs", "given", "expected"), [(1, None, None), (2, None, "4"), (16, None, "1"), (2, "3", "3")]
-)
-def test_children_side_by_side_share_the_processors(
-    monkeypatch: pytest.MonkeyPatch, jobs: int, given: str | None, expected: str | None
-) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if given:
-        monkeypatch.setenv("OMP_NUM_THREADS", given)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert local._environment(jobs).get("OMP_NUM_THREADS") == expected
 
 
 def test_the_table_of_a_sweep(cli: Callable[..., Any], swept: tuple[Path, Path]) -> None:
