@@ -55,7 +55,7 @@ class Canvas:
         """The line style of the system with this number."""
         return STYLES[number % len(STYLES)]
 
-    def key(self, columns: int = 2) -> None:
+    def key(self, columns: int) -> None:
         """What each sign means, under the axes; what was drawn last comes first."""
         self.figure.legend(
             *(part[::-1] for part in self.axes.get_legend_handles_labels()),
@@ -93,7 +93,7 @@ def svg(figure: Figure) -> str:
     label = html.escape(safe(figure.title))
     kind = ' class="bright"' if figure.bright else ""
     head = f'<svg{kind} viewBox="0 0 {width} {height}" role="img" aria-label="{label}" '
-    head += f'style="max-width:{1.15 * width:g}px">'
+    head += f'style="max-width:{1.25 * width:g}px">'
     return head + text[text.index(">", text.index("<svg")) + 1 :]
 
 
@@ -109,10 +109,10 @@ def save(figure: Figure, path: Path) -> None:
         path.write_bytes(_drawn(figure, "png", {role: light for role, (light, _) in COLOURS.items()}))
         return
     width, height = figure.size
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{width}" '
-    head += f'height="{height}"'
+    head = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    head += f' width="{1.6 * width:g}" height="{1.6 * height:g}"'
     style = f"<style>{colour_rules('svg')} svg{{background:var(--paper)}} text{{font-family:{FONT}}} {HALO}</style>"
-    text = svg(figure).replace("<svg", head, 1)
+    text = re.sub(' style="max-width:[^"]+"', "", svg(figure), count=1).replace("<svg", head, 1)
     end = text.index(">") + 1
     path.write_text(text[:end] + style + text[end:] + "\n", encoding="utf-8")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from evalsuite.compare.comparison import Comparison, compare_groups
@@ -21,6 +21,7 @@ from evalsuite.store import digest_of
 COMPARED = 12
 DETAILED = 6
 WITH_INTERVAL = 30
+LONG = 36  # letters of a name from which on it is worth shortening
 
 Interval = tuple[float, float]
 
@@ -105,7 +106,9 @@ def collect(runs: Sequence[RunResult]) -> list[Field]:
         alike.setdefault(_documents_key(run), []).append(run)
     fields: list[Field] = []
     taken: set[str] = set()
-    for members in sorted(alike.values(), key=lambda group: (group[0].results["task"], -len(group))):
+    for members in sorted(
+        alike.values(), key=lambda group: (group[0].results["task"], -_documents(group[0]), -len(group))
+    ):
         name = slug(members[0].results["task"])
         name = next(
             trial for number in range(1, 10**6) if (trial := name if number == 1 else f"{name}-{number}") not in taken
@@ -119,6 +122,10 @@ def collect(runs: Sequence[RunResult]) -> list[Field]:
 def _title(field: Field) -> str:
     split = field.results[0].get("split", "test")
     return f"{field.task}, {field.documents:,} {split} documents"
+
+
+def _documents(run: RunResult) -> int:
+    return int(run.results["metrics"]["counts"]["documents"])
 
 
 def _documents_key(run: RunResult) -> str:
@@ -146,7 +153,7 @@ def _field(name: str, runs: Sequence[RunResult]) -> Field:
         task=task,
         metric=metric,
         higher_is_better=better,
-        documents=results["metrics"]["counts"]["documents"],
+        documents=_documents(runs[0]),
         systems=tuple(_systems(groups, metric, comparison)),
         comparison=comparison,
         problem="" if comparison else problem,
@@ -171,12 +178,29 @@ def _systems(groups: Sequence[Group], metric: str, comparison: Comparison | None
 
 
 def titles(groups: Sequence[Group]) -> list[str]:
-    """A name for each group, short enough for a table; what was cut short is told apart by a run's id."""
-    told = [short(title) for title in full_titles(groups)]
+    """A name for each group, short enough for a table; what was cut short is told apart by a run's id.
+
+    Where names are long, what most groups have is left out of them.
+    """
+    full = full_titles(groups)
+    if max(map(len, full), default=0) > LONG:
+        full = full_titles(list(map(partial(_unusual, groups), groups)))
+    told = [short(title) for title in full]
     return [
         f"{title} ({group.runs[0].results['run_id'][:6]})" if told.count(title) > 1 else title
         for title, group in zip(told, groups, strict=True)
     ]
+
+
+def _unusual(groups: Sequence[Group], group: Group) -> Group:
+    """The group without the fields in which it is like most of ``groups``."""
+    values = [other.fields for other in groups]
+    kept = {
+        name: value
+        for name, value in group.fields.items()
+        if name == "method" or 2 * sum(fields.get(name) == value for fields in values) <= len(values)
+    }
+    return replace(group, fields=kept)
 
 
 def families(systems: Sequence[System], field: str) -> list[Family]:

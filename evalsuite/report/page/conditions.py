@@ -14,6 +14,7 @@ from evalsuite.report.page.collect import DETAILED, Family, Field, System, famil
 from evalsuite.report.page.content import Cell, Figure, Part, number, safe, sentence_case, short, table
 from evalsuite.report.page.placing import name_points
 from evalsuite.report.page.standings import metric_title
+from evalsuite.spec import RunResult
 
 
 def verbalizers(field: Field) -> Part:
@@ -45,7 +46,7 @@ def verbalizers(field: Field) -> Part:
         + (f" Of {len(found)} families the best {len(shown)} are drawn." if len(found) > len(shown) else ""),
         table("By template", columns, rows, heads=2),
         partial(_draw_wording, shown, metric_title(field.metric)),
-        (440, 90 + 74 * len(shown)),
+        (400, 90 + 74 * len(shown)),
     )
     return Part("wording", title, figures=(figure,))
 
@@ -109,9 +110,7 @@ def provenance(field: Field) -> Part:
                     Cell(str(results["seed"]), key=results["seed"]),
                     number(system_value(results, field.metric), "{:.4f}".format),
                     Cell(safe(results["run_id"]), kind="code"),
-                    Cell(
-                        safe(f"evalsuite run --config {shlex.quote(str(run.directory / 'config.yaml'))}"), kind="code"
-                    ),
+                    _command(run),
                     Cell(safe(str(results["identity"]["code"])), kind="code"),
                     Cell(_versions(versions), kind="text"),
                     Cell(safe(results["data"]["fingerprint"]), kind="code"),
@@ -133,6 +132,15 @@ def provenance(field: Field) -> Part:
     text = ("Every number on this page comes from these runs and from nothing else.",)
     listed = table("Runs", columns, rows, sortable=True, words=words)
     return Part("provenance", "Provenance", text, folded=(listed,))
+
+
+def _command(run: RunResult) -> Cell:
+    """What makes the run again."""
+    results = run.results
+    words = ["evalsuite", "run", "--config", str(run.directory / "config.yaml")]
+    if file := results["facts"].get("predictions_file"):
+        words = ["evalsuite", "score", str(file), "--task", results["task"], "--name", results["method"]]
+    return Cell(safe(shlex.join(words)), kind="code")
 
 
 def system_value(results: Any, metric: str) -> float | None:

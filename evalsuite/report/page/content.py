@@ -124,7 +124,7 @@ class Figure:
     caption: str
     table: Table
     draw: Callable[[Any], None]
-    size: tuple[int, int] = (440, 316)
+    size: tuple[int, int] = (400, 296)
     bright: bool = True
 
 

@@ -52,7 +52,7 @@ def _validation(field: Field) -> Figure:
         caption,
         table("Validation while training", columns, rows),
         partial(_draw_validation, [(s.number, s.title, c) for s, c in shown], metric_title(field.metric)),
-        (440, 340),
+        (400, 316),
     )
 
 
@@ -102,7 +102,7 @@ def _by_size(field: Field, size: str, found: Sequence[Family]) -> Figure:
         caption,
         table("By size of the training set", columns, rows),
         partial(_draw_sizes, lines, metric_title(field.metric)),
-        (440, 340),
+        (400, 316),
     )
 
 

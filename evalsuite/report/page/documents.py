@@ -85,7 +85,7 @@ def documents(field: Field) -> Part:
     columns = ["document", "gold", "mostly predicted", "systems wrong", "how sure", *(["text"] if texts else [])]
     told = (
         f"Wrong in at least half of the best {len(field.best)} systems, the surest mistakes first; a system is wrong "
-        "where half of its seeds are. What all good systems are sure of and get wrong is often mislabelled: start there."
+        "where half of its seeds are. What all good systems are surely wrong about is often mislabelled: start there."
     )
     why = ("The task is private: its documents are named by their hash alone.",) if private else ()
     listed = table(title, columns, rows, heads=3, sortable=True, words=frozenset({"text"}))

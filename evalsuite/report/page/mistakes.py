@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -43,7 +43,7 @@ def by_label(field: Field) -> Part:
         caption,
         whole,
         partial(_draw_labels, names, lines),
-        (440, 110 + 26 * len(hard) + 11 * len(lines)),
+        (400, 80 + 26 * len(hard) + 20 * -(-len(lines) // _columns(title for _, title, _ in lines))),
     )
     return Part("labels", "F1 by label", figures=(figure,))
 
@@ -58,6 +58,11 @@ def _label_f1(system: System) -> list[float | None]:
     return [float(np.mean(column)) if column else None for column in columns]
 
 
+def _columns(titles: Iterable[str]) -> int:
+    """How many names of the key stand side by side."""
+    return 2 if max(map(len, titles)) <= 18 else 1
+
+
 def _draw_labels(names: Sequence[str], lines: Sequence[tuple[int, str, list[float | None]]], canvas: Canvas) -> None:
     axes = canvas.axes
     for place, column in enumerate(zip(*(values for _, _, values in lines), strict=True)):
@@ -67,12 +72,12 @@ def _draw_labels(names: Sequence[str], lines: Sequence[tuple[int, str, list[floa
         known_at = [(value, place) for place, value in enumerate(values) if value is not None]
         if known_at:
             xs, ys = zip(*known_at, strict=True)
-            axes.plot(xs, ys, linestyle="", label=short(title, 30), markersize=7, **canvas.series(system))
+            axes.plot(xs, ys, linestyle="", label=short(title, 44), markersize=7, **canvas.series(system))
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0, labelcolor=canvas.colours["ink"])
     axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="F1")
     axes.grid(visible=False, axis="y")
-    canvas.key(columns=2)
+    canvas.key(_columns(title for _, title, _ in lines))
 
 
 def confusions(field: Field) -> Part:
@@ -156,7 +161,7 @@ def _draw_matrix(gold: Sequence[str], predicted: Sequence[str], counts: Counts, 
     axes.set_yticks(range(len(gold)), gold)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    axes.set_xlabel("predicted")
+    axes.set_xlabel("predicted", labelpad=8)
     axes.set_ylabel("gold")
     axes.tick_params(length=0, labelcolor=canvas.colours["ink"])
     axes.grid(visible=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
 
+from evalsuite.compare.caveats import trials
 from evalsuite.compare.comparison import Comparison, Pair
 from evalsuite.report.columns import Column, amount, columns_of
 from evalsuite.report.page.collect import COMPARED, WITH_INTERVAL, Field, System
@@ -102,7 +104,13 @@ def leaderboard(field: Field) -> Part:
         others = [name for name in others if name != "f1_micro"]  # it is the accuracy
     dollars = any(results["cost"].get("usd") for results in field.results)
     columns = ["#", "system", metric_title(field.metric), "95% interval", "seeds", "sd"]
-    columns += [*map(metric_title, others), *costs.values(), *(["USD"] if dollars else [])]
+    tuned = any(map(trials, field.results))
+    columns += [
+        *map(metric_title, others),
+        *costs.values(),
+        *(["USD"] if dollars else []),
+        *(["trials"] if tuned else []),
+    ]
     rows = []
     for system in field.systems:
         row = [*_head(system), *_score(system, low, high)]
@@ -111,6 +119,8 @@ def leaderboard(field: Field) -> Part:
         if dollars:
             spent = [usd for results in system.group.results if (usd := results["cost"].get("usd")) is not None]
             row.append(number(float(np.mean(spent)) if spent else None, "{:.4f}".format))
+        if tuned:
+            row.append(number(max(map(trials, system.group.results)), str))
         rows.append(row)
     text = [
         f"{len(field.systems):,} systems, {len(field.results):,} runs, {field.documents:,} scored documents. "
@@ -200,7 +210,19 @@ def significance(field: Field) -> Part:
     if len(field.systems) > len(compared.systems):
         text.append(f"Of {len(field.systems):,} systems the best {len(compared.systems)} are compared.")
     matrix = Table("Pairwise differences", tuple(columns), tuple(map(tuple, rows)))
-    return Part("significance", title, (*text, *compared.warnings), (matrix,), folded=(_pairs(field, compared),))
+    return Part(
+        "significance", title, (*text, *_warnings(field, compared)), (matrix,), folded=(_pairs(field, compared),)
+    )
+
+
+def _warnings(field: Field, compared: Comparison) -> list[str]:
+    """What the comparison warns of, with the names that systems have on this page."""
+    names = {
+        system.title: field.systems[number].title
+        for system, number in zip(compared.systems, _numbers(field, compared), strict=True)
+    }
+    either = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    return [re.sub(either, lambda found: names[found[0]], text) for text in compared.warnings]
 
 
 def _numbers(field: Field, compared: Comparison) -> list[int]:

@@ -129,7 +129,7 @@ def _draw(found: Sequence[Point], low: float | None, axis: str, metric: str, can
     shown = [point for point in found if low is None or point.score >= low]
     for point in shown[COMPARED:]:
         axes.plot(point.cost, point.score, "o", color=ink["soft"], markersize=2.5, alpha=0.6)
-    for point in shown[:COMPARED]:
+    for point in reversed(shown[:COMPARED]):  # the best lies on top
         series = canvas.series(point.system.number)
         if point.system.interval:
             axes.plot([point.cost] * 2, point.system.interval, color=series["color"], linewidth=1.2, alpha=0.55)

@@ -164,7 +164,7 @@ def _coverage(field: Field, curves: Sequence[tuple[System, list[float]]]) -> Fig
         f"of which {right}. evalsuite predict --abstain leaves documents out this way.",
         table("Accuracy by share of documents kept", columns, rows),
         partial(_draw_coverage, [(system.number, system.title, curve) for system, curve in curves]),
-        (440, 340),
+        (400, 316),
     )
 
 
