@@ -64,7 +64,7 @@ def _show(parcel: Parcel, repo: str, public: bool, as_json: bool) -> None:
     from evalsuite.deliver.push_card import finish_card
     from evalsuite.deliver.push_files import CARD
 
-    card = finish_card(parcel.card, repo, base=parcel.base)
+    card = finish_card(parcel.card, repo, base=parcel.base, licence=parcel.licence)
     sizes = {CARD: len(card.encode()), **{file.name: file.size for file in parcel.files}}
     if as_json:
         plan = {"repo": repo, "private": not public, "files": sizes, "left_out": dict(parcel.left_out)}

@@ -75,7 +75,7 @@ def push(parcel: Parcel, repo: str, *, public: bool = False, revision: str | Non
             raise UsageError(f"{repo} is there already and public; add --public if all may see the model")
         if branch is not None:
             api.create_branch(repo, branch=branch, exist_ok=True)
-        licence = _base_licence(api, parcel.base)
+        licence = _base_licence(api, parcel.base) or parcel.licence
         card = finish_card(parcel.card, repo, revision=branch, base=parcel.base, licence=licence)
         files = [
             CommitOperationAdd(file.name, file.content if isinstance(file.content, bytes) else str(file.content))

@@ -49,7 +49,7 @@ def finish_card(
     if licence and "license" not in front:
         front |= licence
         told = licence.get("license_name") or licence["license"]
-        line = f"The licence of the base model, {told}, holds for what is made of it.\n\n"
+        line = f"The base model's card names its licence `{told}`, which holds for what is made of it.\n\n"
         body = body.replace("## Data\n", f"## Licence\n\n{line}## Data\n", 1)
     for entry in front.get("model-index") or ():
         entry["name"] = repo

@@ -15,9 +15,10 @@ from typing import Any
 
 import yaml
 
+from evalsuite import bundled
 from evalsuite.config import read_yaml
 from evalsuite.deliver.export import PROVENANCE
-from evalsuite.deliver.push_card import split_card
+from evalsuite.deliver.push_card import licence_of, split_card
 from evalsuite.deliver.push_paths import is_local, last_part, local_paths, paths_in_code, replace_known, without_paths
 from evalsuite.errors import StoreError
 from evalsuite.opening import CONFIG
@@ -78,7 +79,8 @@ class Parcel:
     """What is to be published.
 
     card: the model card's text. files: everything else, by name. left_out: file -> reason. private: the task's text is.
-    base: the base model's hub id, None where there is none. warnings: what the person should know.
+    base: the base model's hub id, None where there is none. licence: of a base model that is a folder here, as its card
+    says. warnings: what the person should know.
     """
 
     card: str
@@ -86,6 +88,7 @@ class Parcel:
     left_out: Mapping[str, str]
     private: bool
     base: str | None
+    licence: Mapping[str, str]
     warnings: tuple[str, ...]
 
     @property
@@ -134,6 +137,7 @@ def pack(directory: Path, base_model: str | None = None) -> Parcel:
         left_out=left_out,
         private=bool(results["data"]["private"]) if results else PRIVATE in text,
         base=base_model or (stated if isinstance(stated, str) and not _is_here(stated) else None),
+        licence=next(filter(None, map(_licence, models)), {}),
         warnings=tuple(warnings),
     )
 
@@ -170,6 +174,11 @@ def _why_not(name: str) -> str | None:
 
 def _is_here(model: str) -> bool:
     return model == BUNDLED or is_local(model)
+
+
+def _licence(model: str) -> dict[str, str]:
+    card = (bundled.path() if model == BUNDLED else Path(model)) / CARD
+    return licence_of(split_card(card.read_text(encoding="utf-8"))[0]) if _is_here(model) and card.is_file() else {}
 
 
 def _bases_of_adapters(directory: Path, kept: list[str]) -> list[str]:

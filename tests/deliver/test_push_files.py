@@ -122,7 +122,7 @@ def test_the_card_names_repository_licence_and_metrics(run: Path, tmp_path: Path
     card = ModelCard.load(path)
     assert card.data.license == "other"
     assert card.data.license_name == "llama3.2"
-    assert "The licence of the base model, llama3.2, holds for what is made of it." in card.text
+    assert "The base model's card names its licence `llama3.2`, which holds for what is made of it." in card.text
     assert card.data.model_name == "ann/x"
     summary = json.loads((run / "results.json").read_text())["metrics"]["summary"]
     results = {result.metric_name: result for result in card.data.eval_results}
@@ -130,6 +130,15 @@ def test_the_card_names_repository_licence_and_metrics(run: Path, tmp_path: Path
     assert results["f1_macro (primary)"].dataset_name == "mails"
     assert "snapshot_download('ann/x', revision='v1')" in card.text
     assert licence_of({"license": None}) == {}
+
+
+def test_the_licence_of_a_base_model_in_a_folder(run: Path, base: Path) -> None:
+    assert pack(run).licence == {}
+    (base / "README.md").write_text("---\nlicense: gemma\n---\n# A model\n")
+    try:
+        assert pack(run).licence == {"license": "gemma"}
+    finally:
+        (base / "README.md").unlink()
 
 
 def test_front_matter_that_is_none() -> None:
