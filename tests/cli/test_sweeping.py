@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from evalsuite.cli.app import main
-from evalsuite.engines import processes
+from evalsuite.engines import local, processes
 from evalsuite.engines.local import Finished, run_cells
 from evalsuite.store import find_runs
 from evalsuite.sweep import Cell
@@ -91,7 +91,7 @@ def test_every_cell_is_a_run_with_a_configuration_and_a_log(swept: tuple[Path, P
 
 def test_complete_cells_are_skipped(cli: Callable[..., Any], swept: tuple[Path, Path], monkeypatch: Any) -> None:
     file, runs = swept
-    monkeypatch.setattr(processes, "Child", lambda *arguments: pytest.fail("a complete cell was started"))
+    monkeypatch.setattr(local, "Child", lambda *arguments: pytest.fail("a complete cell was started"))
     code, out, err = cli("sweep", file, "--output_path", runs, "--json")
     assert code == 0
     assert entries(out) == [("tfidf", 0, "there"), ("majority", 0, "there"), ("majority", 1, "there")]
