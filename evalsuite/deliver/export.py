@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evalsuite.config import validate_options
 from evalsuite.contracts import Method, Progress
 from evalsuite.decision import Decision
 from evalsuite.deliver.export_check import check_texts, compare, run_snippet
@@ -59,7 +60,7 @@ def export_run(
 
     Raises:
         UsageError: a kind that this run cannot be exported as, or a folder that exists.
-        OptionError: an unknown dtype, or one for a kind that has its own.
+        OptionError: an unknown dtype, or one for a kind that has its own; a run with options of another version.
         StoreError: no complete run, or a folder that cannot be written.
         ModelError: a model that cannot be loaded or written, or that answers otherwise once it is.
     """
@@ -147,7 +148,8 @@ def _open_as_trained(
 
         device = choose_device(device)
     context = make_context(request, registry, result.directory, progress, device)
-    return method.load(result.directory, method.config.model_validate(options), context)
+    config = method.config.model_validate(validate_options(method.config, options, "method"))
+    return method.load(result.directory, config, context)
 
 
 def _writer(method: Method, kind: str, name: str, dtype: str) -> Callable[[Path], str]:

@@ -88,6 +88,7 @@ def attach_adapter(backbone: Backbone, directory: Path, trainable: bool = False)
     try:
         config = PeftConfig.from_pretrained(directory)
         config.inference_mode = not trainable
+        config.base_model_name_or_path = backbone.name  # peft warns where a folder has moved
         tensors = load_file(directory / ADAPTER_WEIGHTS)
         backbone.model = with_adapter(backbone.model, config)
         outcome = set_peft_model_state_dict(backbone.model, tensors)

@@ -11,7 +11,7 @@ from evalsuite.llm.adapters import with_adapter
 from evalsuite.llm.backbone import Backbone, quiet
 from evalsuite.llm.source import first_line
 
-# Names as ``--dtype`` spells them; "auto": as the run held what was not in 4-bit.
+# Names as ``--dtype`` spells them; "auto": that of the run's weights, of those that were not in 4-bit.
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -43,5 +43,6 @@ def merged(backbone: Backbone, dtype: str) -> PreTrainedModel:
         carrier = with_adapter(model, config)
         set_peft_model_state_dict(carrier, tensors)
         model = carrier.merge_and_unload(safe_merge=True)
-    plain: PreTrainedModel = model.to(DTYPES.get(dtype, backbone.dtype)).eval()
+    own = torch.float32 if backbone.mixed else backbone.dtype
+    plain: PreTrainedModel = model.to(DTYPES.get(dtype, own)).eval()
     return plain
