@@ -211,6 +211,7 @@ def _loaded(code: str) -> set[str]:
         ["ls", "presets"],
         ["ls", "sweeps"],
         ["sweep", "train_size", "--dry-run"],
+        ["reproduce", "paper", "--dry-run"],
         ["plugins"],
         ["--help"],
         ["run", "--help"],
