@@ -174,7 +174,7 @@ def test_trials_on_validation_are_left_out_and_counted(tmp_path: Path) -> None:
     runs = [write_run(tmp_path, method="a"), write_run(tmp_path, method="a", split="validation", shift=1)]
     page = make_page(runs, "x")
     assert len(page.chapters) == 1
-    assert page.notes[1] == "1 trials on validation left out"
+    assert page.notes[1] == "trials on validation left out: 1"
 
 
 def test_collapsed_and_incomplete_runs_are_marked(tmp_path: Path) -> None:

@@ -111,6 +111,13 @@ def test_nothing_is_wider_than_the_window(browser: Any, report: Path, width: int
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+def test_the_text_of_a_document_is_in_sight_of_a_telephone(browser: Any, report: Path) -> None:
+    page = Visit(browser, report, viewport={"width": 400, "height": 800}).page
+    box = page.locator("#words-documents td.text").first.bounding_box()
+    assert box["x"] + box["width"] <= 400
+    assert box["width"] > 300
+
+
 def test_words_of_a_figure_lie_within_it_and_are_not_tiny(browser: Any, report: Path) -> None:
     page = Visit(browser, report, viewport={"width": 400, "height": 800}).page
     wrong = page.evaluate(

@@ -48,7 +48,7 @@ def make_page(runs: Sequence[RunResult], command: str, title: str = "") -> Page:
     count = sum(len(field.results) for field in fields)
     notes = [f"{count:,} {'run' if count == 1 else 'runs'}, finished {when}"]
     if trials:
-        notes.append(f"{trials:,} trials on validation left out")
+        notes.append(f"trials on validation left out: {trials:,}")
     return Page(
         title=short(title, 120) or f"Text classifiers on {', '.join(short(task, 30) for task in tasks[:4])}",
         command=safe(command),

@@ -125,7 +125,8 @@ def leaderboard(field: Field) -> Part:
     text = [
         f"{len(field.systems):,} systems, {len(field.results):,} runs, {field.documents:,} scored documents. "
         "A system is a group of runs that differ in the seed alone; costs are medians over seeds. "
-        "The interval is over documents, for these seeds; sd is over seeds."
+        "The interval is over documents, for these seeds; with ten seeds or more, of the compared systems, over both. "
+        "sd is over seeds."
     ]
     if len(field.systems) > WITH_INTERVAL:
         text.append(f"Of systems with several seeds, the best {WITH_INTERVAL} have an interval.")

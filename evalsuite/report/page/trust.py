@@ -155,13 +155,13 @@ def _mean_coverage(system: System) -> list[float] | None:
 def _coverage(field: Field, curves: Sequence[tuple[System, list[float]]]) -> Figure:
     rows = [[Cell(system.title, mark=system.number), *map(number, curve)] for system, curve in curves]
     columns = ("system", *(f"{share:.0%}" for share in KEPT))
-    right = "all of its labels are right" if field.multilabel else "its label is right"
-    how = "its least certain label" if field.multilabel else "its likeliest label"
+    right = "have all labels right" if field.multilabel else "are right"
+    how = "the least certain label" if field.multilabel else "the likeliest label"
     return Figure(
         f"{field.name}-coverage",
         "Accuracy of the documents that are kept",
-        f"Documents are left out from the least sure up, by the probability of {how}; drawn is the share of the others "
-        f"of which {right}. evalsuite predict --abstain leaves documents out this way.",
+        f"The least sure documents are left out first, by the probability of {how}. Drawn: which share of the kept "
+        f"ones {right}. evalsuite predict --abstain leaves documents out this way.",
         table("Accuracy by share of documents kept", columns, rows),
         partial(_draw_coverage, [(system.number, system.title, curve) for system, curve in curves]),
         (400, 316),
