@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evalsuite.contracts import Example, FinishedRun, Floats, Method, MethodSpec, Reference, RunContext, Scores
+from evalsuite.contracts import Example, Floats, Method, MethodSpec, Reference, RunContext, Scores
 from evalsuite.errors import DataError, ModelError, OptionError
 from evalsuite.hookspecs import hookimpl
 from evalsuite.llm.options import FineTuningOptions
@@ -79,9 +79,9 @@ class Distill:
             StoreError: the teacher's run is not complete.
             ModelError: the teacher gives no logits.
         """
-        from evalsuite.llm.teacher import teacher_logits
+        from evalsuite.llm.teacher import open_teacher, teacher_logits
 
-        teacher, unlabelled = open_teacher(self.config, self.ctx), read_texts(self.config.unlabelled)
+        teacher, unlabelled = open_teacher(self.config.teacher, self.ctx), read_texts(self.config.unlabelled)
         started = time.monotonic()
         logits = teacher_logits(teacher, [*(example.text for example in train), *unlabelled], self.ctx.cache)
         self.ctx.facts.update(
@@ -214,32 +214,6 @@ def train_student(
     return classifier
 
 
-def open_teacher(config: DistillConfig, ctx: RunContext) -> FinishedRun:
-    """The teacher's run, its model not yet read.
-
-    Raises:
-        OptionError: no teacher is named, or it was trained for another task or other labels.
-        StoreError: no run, or one that is not complete.
-    """
-    if config.teacher is None or ctx.open_run is None:
-        raise OptionError("distill has no teacher; name a finished run, teacher=runs/...; see: evalsuite ls runs")
-    run = ctx.open_run(Path(config.teacher))
-    kinds = {True: "any number of labels a document", False: "one label a document"}
-    if run.task != ctx.task:
-        theirs, ours = f"task {run.task!r}", f"task {ctx.task!r}"
-    elif run.multilabel != ctx.multilabel:
-        theirs, ours = kinds[run.multilabel], kinds[ctx.multilabel]
-    elif len(run.labels) != len(ctx.labels):
-        theirs, ours = f"{len(run.labels)} labels", f"{len(ctx.labels)}"
-    elif wrong := [at for at, label in enumerate(run.labels) if label != ctx.labels[at]]:
-        theirs, ours = (f"label {wrong[0]} = {labels[wrong[0]]!r}" for labels in (run.labels, ctx.labels))
-    else:
-        return run
-    raise OptionError(
-        f"the teacher {config.teacher} has {theirs}, this run {ours}; train one on this task with these task options"
-    )
-
-
 def read_texts(path: str | None) -> list[str]:
     """The texts of a file, empty ones left out; none where there is no file.
 
@@ -274,8 +248,9 @@ def preflight(config: DistillConfig, ctx: RunContext, train: Sequence[Example]) 
         ModelError: a student that is absent, gated, or has no classifier in transformers.
     """
     from evalsuite.llm.adaptation import estimate_fine_tuning
+    from evalsuite.llm.teacher import open_teacher
 
-    open_teacher(config, ctx)
+    open_teacher(config.teacher, ctx)
     read_texts(config.unlabelled)
     return estimate_fine_tuning(config, ctx)
 

@@ -20,9 +20,8 @@ from evalsuite.errors import ModelError
 Result = TypeVar("Result")
 
 TEXTS_A_CALL = 1000
-STEPS_A_BUCKET = (
-    32  # documents of this many steps are sorted by length together; transformers' group_by_length takes 50
-)
+# documents of this many steps are sorted by length together; transformers' group_by_length takes 50
+STEPS_A_BUCKET = 32
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Embedded:
 class Embedder:
     """A frozen model with its way of reading. ``pooling`` and ``normalize`` (to length 1) make one vector of a text.
 
-    With ``folder`` and ``identity`` (of the model's weights), vectors are kept there and found again.
+    Once ``identity`` (of the model's weights) is set, vectors are kept in the run's cache and found again.
 
     Raises:
         OptionError: ``bidirectional`` for an encoder, or a prompt for one.

@@ -86,9 +86,8 @@ class AnswerGrammar:
         at = len(written)
         segments = self._segments(last)
         if last < 0 and self._none is not None:
-            segments.append(
-                (len(self._first), self._none)
-            )  # after a label past the last nothing but the end can follow
+            # after a label past the last nothing but the end can follow
+            segments.append((len(self._first), self._none))
         for label, segment in segments:
             if segment[:at] != written:
                 continue

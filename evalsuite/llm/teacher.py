@@ -1,4 +1,4 @@
-"""The logits of a finished run on other texts, kept on disk so that it is asked once."""
+"""A finished run that teaches: whether it can, and its logits on other texts, kept on disk so that it is asked once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,38 @@ from pathlib import Path
 
 import numpy as np
 
-from evalsuite.contracts import FinishedRun, Floats
-from evalsuite.errors import ModelError, StoreError
+from evalsuite.contracts import FinishedRun, Floats, RunContext
+from evalsuite.errors import ModelError, OptionError, StoreError
 from evalsuite.memory import release_memory
 
 log = logging.getLogger("evalsuite")
 ASKED_FIRST = 8  # documents that show whether a run gives logits at all
+
+
+def open_teacher(directory: str | None, ctx: RunContext) -> FinishedRun:
+    """The teacher's run, its model not yet read.
+
+    Raises:
+        OptionError: no teacher is named, or it was trained for another task or other labels.
+        StoreError: no run, or one that is not complete.
+    """
+    if directory is None or ctx.open_run is None:
+        raise OptionError("distill has no teacher; name a finished run, teacher=runs/...; see: evalsuite ls runs")
+    run = ctx.open_run(Path(directory))
+    kinds = {True: "any number of labels a document", False: "one label a document"}
+    if run.task != ctx.task:
+        theirs, ours = f"task {run.task!r}", f"task {ctx.task!r}"
+    elif run.multilabel != ctx.multilabel:
+        theirs, ours = kinds[run.multilabel], kinds[ctx.multilabel]
+    elif len(run.labels) != len(ctx.labels):
+        theirs, ours = f"{len(run.labels)} labels", f"{len(ctx.labels)}"
+    elif wrong := [at for at, label in enumerate(run.labels) if label != ctx.labels[at]]:
+        theirs, ours = (f"label {wrong[0]} = {labels[wrong[0]]!r}" for labels in (run.labels, ctx.labels))
+    else:
+        return run
+    raise OptionError(
+        f"the teacher {directory} has {theirs}, this run {ours}; train one on this task with these task options"
+    )
 
 
 def teacher_logits(run: FinishedRun, texts: Sequence[str], cache: Path) -> Floats:
