@@ -105,3 +105,47 @@ def test_validation_is_limited_like_the_other_splits() -> None:
     assert few.directory != whole.directory
     with pytest.raises(OptionError, match="--validation-limit 0 must be at least 1 document"):
         prepared(validation_limit=0)
+
+
+def test_a_trial_scores_half_of_validation_and_no_test_document() -> None:
+    whole, trial = prepared(), prepared(split="validation")
+    scored, kept = ids(trial.splits.test), ids(trial.splits.validation)
+    assert sorted([*scored, *kept]) == sorted(ids(whole.splits.validation))
+    assert 6 < len(scored) < 18
+    assert ids(trial.splits.train) == ids(whole.splits.train)
+    assert trial.identity["data"] != whole.identity["data"]
+    # Another test split is the same trial.
+    assert prepared("task.test=5", split="validation").directory.final.name == trial.directory.final.name
+    # Limits come first, and the documents that are scored are the same for every seed.
+    fewer = prepared(split="validation", validation_limit=12, seed=3)
+    assert len(fewer.splits.test) + len(fewer.splits.validation) == 12
+    assert set(ids(fewer.splits.test)) <= set(scored)
+    assert len(prepared(split="validation", limit=3).splits.test) == 3
+
+
+def test_halves_of_validation_are_cut_once_more_within_a_trial() -> None:
+    """Were both cuts made by the same bit, one half of a trial's validation would be empty."""
+    from evalsuite.decision import split_validation
+
+    trial = prepared("task.validation=400", split="validation")
+    first = split_validation(trial.splits.validation).halves
+    assert first is not None
+    assert 0.35 < first.mean() < 0.65
+    assert 150 < len(trial.splits.test) < 250
+
+
+def test_a_trial_without_validation_documents_is_refused() -> None:
+    with pytest.raises(DataError, match="the validation split is empty"):
+        prepared("task.validation=0", split="validation")
+    with pytest.raises(OptionError, match="--split"):
+        prepared(split="train")
+
+
+def test_a_record_of_tuning_is_a_sweeps() -> None:
+    with pytest.raises(OptionError, match="tuning holds trials; expected what a sweep writes there"):
+        prepared(tuning={"trials": 3})
+    record = {"trials": 1, "metric": "f1_macro", "tried": [{"bias": 1}], "scores": [0.5], "chosen": {"bias": 1}}
+    tuned, plain = prepared(tuning=record), prepared()
+    assert tuned.directory.final.name != plain.directory.final.name
+    again = prepared(tuning={**record, "scores": [0.6]})  # a trial done again is no other run
+    assert again.directory.final.name == tuned.directory.final.name

@@ -11,7 +11,7 @@ import yaml
 from evalsuite.errors import UnknownNameError, UsageError
 from evalsuite.registry import Registry, build_registry
 from evalsuite.report.columns import find_columns
-from evalsuite.sweep import Sweep, check, expand, read_sweep, resolve_cell, sweep_names
+from evalsuite.sweep import Sweep, check, expand, read_sweep, resolve_cell, sweep_names, tuned, tunings
 
 BASE = {"task": "ag_news", "method": "tfidf", "limit": 10}
 
@@ -172,3 +172,68 @@ def test_every_built_in_sweep_can_run(registry: Registry, name: str) -> None:
 
 
 METRICS = {"f1_macro", "f1_micro", "accuracy", "precision_micro", "recall_micro", "ece_expected", "brier", "nll"}
+
+
+TUNE = {"trials": 3, "space": {"tfidf": {"svm_c": [0.1, 1, 10], "ngrams": [1, 2]}}}
+
+
+def test_trials_are_shared_by_cells_that_differ_in_the_seed_alone() -> None:
+    cells = [{"method": "tfidf"}, {"method": "tfidf", "min_df": 1}, {"method": "majority"}]
+    base = {"task": "ag_news", "limit": 10, "output_path": "runs/s"}
+    sweep = expand("s", {"base": base, "cells": cells, "seeds": [4, 2], "tune": TUNE})
+    first, second = tunings(sweep)
+    assert [cell.values["seed"] for cell in first.cells] == [4, 2]
+    assert second.cells[0].values["min_df"] == 1
+    assert first.points == second.points
+    assert len({cell.file_name for cell in (*first.trials, *second.trials)}) == 6
+    for trial, point in zip(first.trials, first.points, strict=True):
+        own = {"task": "ag_news", "method": "tfidf", "seed": 4, "split": "validation"}
+        assert dict(trial.values) == {**own, "output_path": "runs/s/trials", **point}
+        assert trial.title == " ".join(f"{key}={value}" for key, value in {"method": "tfidf", **point}.items())
+    record = {"trials": 3, "chosen": {"svm_c": 10}}
+    assert dict(tuned(first.cells[1], record).values) == {**first.cells[1].values, "svm_c": 10, "tuning": record}
+    assert tunings(expand("s", {"base": base, "cells": cells})) == []
+
+
+def test_cells_that_differ_in_the_limit_alone_have_the_same_trials() -> None:
+    sweep = expand("s", {"base": {"task": "ag_news", "method": "tfidf"}, "grid": {"limit": [5, 6]}, "tune": TUNE})
+    first, second = tunings(sweep)
+    assert [dict(trial.values) for trial in first.trials] == [dict(trial.values) for trial in second.trials]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tune": {"trials": 0, "space": {"tfidf": {"svm_c": [1]}}}}, "trials of its tune is 0"),
+        ({"tune": {"trials": 1, "space": {"bert": {"epochs": [1]}}}}, "unknown method 'bert'"),
+        (
+            {"tune": {"trials": 1, "space": {"tfidf": {"ngrams": [1, 2]}}}},
+            "ngrams is tuned, and stands in cell ngrams=1",
+        ),
+        ({"tune": {"trials": 1, "space": {"tfidf": {"method.ngrams": [1, 2]}}}}, "method.ngrams is tuned, and stands"),
+        (
+            {"tune": {"trials": 9000, "space": {"tfidf": {"svm_c": {"low": 1.0, "high": 99.0}}}}, "seeds": 2000},
+            "cells and trials; at most 10,000 are allowed: split it",
+        ),
+    ],
+)
+def test_a_tuning_that_makes_no_sense_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        expand("s", {"base": BASE, "grid": {"ngrams": [1]}, **change})
+
+
+def test_a_trial_that_could_not_run_is_named(registry: Registry) -> None:
+    for space, message in (
+        ({"svm": [1]}, "cell svm=1: unknown option 'svm'"),
+        ({"svm_c": [-1]}, "cell svm_c=-1: method option 'svm_c': -1 does not fit"),
+    ):
+        tune = {"trials": 2, "space": {"tfidf": space}}
+        with pytest.raises(UsageError, match=message):
+            check(
+                registry,
+                expand(
+                    "s",
+                    {"base": BASE, "grid": {"limit": [5]}, "tune": tune}
+                    | {"base": {"task": "ag_news", "method": "tfidf"}},
+                ),
+            )
