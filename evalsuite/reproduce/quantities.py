@@ -83,7 +83,7 @@ def _signed(value: float) -> str:
 
 
 def _parameters(value: float) -> str:
-    return f"{value / 1e6:.4g}M" if value >= 1e5 else f"{value:,.0f}"
+    return f"{value / 1e6:.4g}M" if value >= 1e6 else f"{value:,.0f}"
 
 
 def _rate(value: float) -> str:
