@@ -109,6 +109,8 @@ def _write(
     samples, multilabel = read_samples(result.directory, request.facts.labels), request.facts.multilabel
     texts = check_texts(samples, read_texts(result.directory, samples.hashes), multilabel)
     registry = build_registry([*request.spec.plugins, *plugins])
+    if results["facts"].get("predictions_file"):
+        raise UsageError(f"{result.directory} was made of an outside system's predictions: there is no model to export")
     method = _open_as_trained(result, request, registry, Silent(), device)
     write = _writer(method, kind, results["method"], dtype)
     expected = method.predict(texts)

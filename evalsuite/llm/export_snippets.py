@@ -18,6 +18,7 @@ from evalsuite.llm.snippets import CAST, FLOAT, LAYERS, PREPARE, loading_argumen
 from evalsuite.prompts import PromptEncoder
 
 START = """\
+# pip install {packages}
 import json
 from pathlib import Path
 
@@ -33,8 +34,7 @@ BASE = """\
 base = {architecture}.from_pretrained(
     {name},
     {arguments},
-    device_map={{"": device}},
-).eval()
+){place}.eval()
 """
 PAD = "base.config.get_text_config().pad_token_id = tokenizer.pad_token_id\n"
 ADAPTER = "model = PeftModel.from_pretrained(base, folder).eval()\n"
@@ -121,7 +121,15 @@ def score(texts):
 def start(*libraries: str, torch: bool = True) -> str:
     """Imports, the folder and its decision; with torch also the device."""
     lines = (["import torch"] if torch else []) + list(libraries)
-    return START.format(imports="\n".join(lines)) + (DEVICE if torch else "") + TOKENIZER
+    return opening(lines) + (DEVICE if torch else "") + TOKENIZER
+
+
+def opening(imports: Sequence[str], *unseen: str) -> str:
+    """What every snippet begins with: its import statements, and the packages of these and the ``unseen`` ones."""
+    packages = [*unseen, *(line.split()[1].partition(".")[0] for line in imports)]
+    if any("BitsAndBytesConfig" in line for line in imports):
+        packages += ["accelerate", "bitsandbytes"]
+    return START.format(packages=" ".join(packages), imports="\n".join(imports))
 
 
 def base_source(
@@ -130,7 +138,10 @@ def base_source(
     """Load the base as training held it; ``name`` is an expression, ``more`` are further arguments."""
     unquantised = backbone.head or (["pooler"] if architecture == "AutoModel" else [])
     arguments = [*more, *loading_arguments(backbone, options, unquantised)]
-    source = BASE.format(architecture=architecture, name=name, arguments=",\n    ".join(arguments))
+    if backbone.quantised:
+        arguments.append('device_map={"": device}')
+    place = "" if backbone.quantised else ".to(device)"
+    source = BASE.format(architecture=architecture, name=name, arguments=",\n    ".join(arguments), place=place)
     return source + (PREPARE if backbone.quantised else "")
 
 

@@ -109,7 +109,7 @@ def _merged_classifier(classifier: TextClassifier, options: ModelOptions, dtype:
         return text + encode + source.pooled_source("base", pooling)
     _save(model, folder)
     if classifier.prompts is None:
-        text = source.START.format(imports="from transformers import pipeline")
+        text = source.opening(["from transformers import pipeline"], "torch")
         return text + source.PIPELINE.format(trust=source.trusting(options))
     text = source.start(_import(STOCK)) + source.whole_source(STOCK, options)
     return text + encode + source.SCORE.format(logits=source.STOCK)

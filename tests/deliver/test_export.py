@@ -16,6 +16,8 @@ from evalsuite.decision import Decision
 from evalsuite.deliver.export import Exported, export_run
 from evalsuite.deliver.export_check import check_texts, compare, run_snippet
 from evalsuite.errors import EvalsuiteError, ModelError, OptionError, StoreError, UsageError
+from evalsuite.outside import Source, score
+from evalsuite.registry import build_registry
 from evalsuite.samples import read_samples
 
 HERE = Path(__file__).parent
@@ -134,6 +136,15 @@ def test_a_run_without_a_model_says_what_can_be_done(tmp_path: Path) -> None:
         UsageError, match=r"a run of 'tfidf' has no model to export; evalsuite predict uses it as it is"
     ):
         export_run(directory, "merged", tmp_path / "model")
+
+
+def test_an_outside_systems_predictions_are_no_model(finished: Path, tmp_path: Path) -> None:
+    rows = [{"doc_id": f"test-{row}", "label": "alpha"} for row in range(20)]
+    (tmp_path / "vendor.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = {"task": "words", "output_path": str(tmp_path)}
+    scored = score(build_registry(PLUGINS), Source(str(tmp_path / "vendor.jsonl")), "vendor", flags)
+    with pytest.raises(UsageError, match="made of an outside system's predictions: there is no model to export"):
+        export_run(scored.directory, "merged", tmp_path / "model")
 
 
 def test_what_is_no_whole_run_is_refused(finished: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from evalsuite.deliver import export_child
 from evalsuite.deliver.export_decision import classify_source, decision_json
 from evalsuite.llm.sentence import sentence_pooling
 from evalsuite.plugins.bert import Bert, BertConfig
+from evalsuite.plugins.distill import Distill, DistillConfig
 from evalsuite.plugins.embedding import Embedding, EmbeddingConfig
 from evalsuite.plugins.frozen import Frozen, FrozenConfig
 from evalsuite.plugins.instruction import Instruction, InstructionConfig
@@ -206,6 +207,8 @@ def test_what_is_not_there_to_be_written_is_not_offered(tiny_bert: Path, tiny_ll
     method = Bert(BertConfig(**STEPS, model=str(tiny_bert)), context(tmp_path))
     method.fit(documents(6), [])
     assert list(method.exports("auto")) == ["merged", "onnx"]
+    student = Distill(DistillConfig(**STEPS, model=str(tiny_bert)), method.ctx, method._ready())
+    assert list(student.exports("auto")) == ["merged", "onnx"]
     kinds = {"task": "toy", "labels": LABELS, "multilabel": False, "descriptions": {}, "search": []}
     ctx = context(tmp_path, prompts=load_prompts("plain", **kinds))
     free = Instruction(InstructionConfig(model=str(tiny_llama), decode="free"), ctx)
