@@ -79,15 +79,15 @@ def save_adapter(backbone: Backbone, directory: Path, leave_out: Sequence[str] =
     backbone.tokenizer.save_pretrained(directory)
 
 
-def attach_adapter(backbone: Backbone, directory: Path, trainable: bool = False) -> None:
-    """Put a saved adapter on a freshly loaded base.
+def attach_adapter(backbone: Backbone, directory: Path) -> None:
+    """Put a saved adapter on a freshly loaded base, to predict.
 
     Raises:
         ModelError: the folder holds no adapter, its files are cut short, or it belongs to a model of another shape.
     """
     try:
         config = PeftConfig.from_pretrained(directory)
-        config.inference_mode = not trainable
+        config.inference_mode = True
         config.base_model_name_or_path = backbone.name  # peft warns where a folder has moved
         tensors = load_file(directory / ADAPTER_WEIGHTS)
         backbone.model = with_adapter(backbone.model, config)
