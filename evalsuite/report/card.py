@@ -35,7 +35,8 @@ def card(results: Mapping[str, Any], snippet: str | None, library: str | None = 
         "\n".join(f"> {escaped(line)}  " for line in results["notices"]),
         f"## Result on the {results.get('split', 'test')} split",
         _table(("metric", "value", "95% interval"), metric_rows(results)),
-        f"Intervals are percentile bootstrap over the {results.get('split', 'test')} documents: they leave out the spread over seeds.",
+        f"Intervals are percentile bootstrap over the {results.get('split', 'test')} documents: they leave out the "
+        "spread over seeds.",
         _table(("cost", "value"), cost_rows(results)),
         *_tuned(results),
         *_compared(results),

@@ -66,8 +66,8 @@ def of_one_split(runs: Sequence[RunResult]) -> tuple[list[RunResult], int]:
 
 def fields_of(results: Mapping[str, Any]) -> dict[str, Any]:
     """Every option of a run that can change its result: run fields, ``template``, the method's and the decision's
-    options by their names, what the method adds to the run's identity, how many ``trials`` chose them, the task's options
-    as ``task.NAME``. Unset ones are left out."""
+    options by their names, what the method adds to the run's identity, how many ``trials`` chose them, the task's
+    options as ``task.NAME``. Unset ones are left out."""
     identity, options = results["identity"], results["options"]
     prompt = results["prompt"] or {}
     fields = {
