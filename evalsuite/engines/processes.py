@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -179,9 +181,9 @@ class Worker:
 
 
 def end(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Wait for a process that was asked to stop, and kill it where it does not."""
-    try:
+    """Wait for a process that was asked to stop, and kill it where it does not; what it has started ends with it."""
+    with suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    with suppress(ProcessLookupError):  # nothing of its group is left
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
