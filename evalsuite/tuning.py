@@ -26,7 +26,7 @@ RANGE_KEYS = ("low", "high", "log")
 TUNABLE = ("template", "apply_chat_template", "num_fewshot")
 
 MOST_TRIALS = 10_000
-MOST_DRAWS = 1000  # for each trial
+MOST_REPEATED = 1000  # draws in a row that find nothing new
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 Point = dict[str, Any]
@@ -41,6 +41,11 @@ class Choices:
     @property
     def count(self) -> float:
         return len(self.values)
+
+    @property
+    def even(self) -> bool:
+        """Whether all values are listed and equally likely."""
+        return True
 
     def draw(self, dice: random.Random) -> Any:
         return dice.choice(self.values)
@@ -57,6 +62,11 @@ class Range:
     @property
     def whole(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
+
+    @property
+    def even(self) -> bool:
+        """Whether all values are listed and equally likely."""
+        return self.whole and not self.log
 
     @property
     def count(self) -> float:
@@ -93,18 +103,31 @@ class Tune:
         """
         if not (axes := self.space.get(method)):
             return []
-        if math.prod(axis.count for axis in axes.values()) <= self.trials:
+        total = math.prod(axis.count for axis in axes.values())
+        if total <= self.trials:
             combinations = itertools.product(*(axis.values for axis in axes.values()))
             return [dict(zip(axes, values, strict=True)) for values in combinations]
         # The method's name keeps its trials as they are when another method joins.
         dice = random.Random(f"{self.seed} {method}")
+        if all(axis.even for axis in axes.values()):
+            return [_at(axes, place) for place in dice.sample(range(int(total)), self.trials)]
         found: dict[str, Point] = {}
-        for _ in range(MOST_DRAWS * self.trials):  # a range too narrow for as many numbers of three digits
-            if len(found) == self.trials:
-                break
+        repeated = 0
+        # A narrow range may hold fewer numbers of three digits than there are to be trials.
+        while len(found) < self.trials and repeated < MOST_REPEATED:
             point = {name: axis.draw(dice) for name, axis in axes.items()}
+            repeated = repeated + 1 if digest_of(point) in found else 0
             found.setdefault(digest_of(point), point)
         return list(found.values())
+
+
+def _at(axes: Mapping[str, Choices | Range], place: int) -> Point:
+    """The point with this number, from 0, in the product of axes that have a list of values each."""
+    point = {}
+    for name, axis in axes.items():
+        place, own = divmod(place, len(axis.values))
+        point[name] = axis.values[own]
+    return point
 
 
 def read_tune(block: Any, methods: Iterable[str], where: str) -> Tune | None:

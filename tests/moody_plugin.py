@@ -45,7 +45,7 @@ class Moody:
             raise RuntimeError("broken, as asked")
         if mood == "dies":
             os._exit(9)
-        if mood == "slow" and not marked.exists():
+        if mood == "slow" and self.config.known == 1 and not marked.exists():
             self._wait(marked)
 
     def _wait(self, marked: Path) -> None:
