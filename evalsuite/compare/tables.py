@@ -12,8 +12,8 @@ from evalsuite.compare.comparison import Comparison, Pair
 from evalsuite.compare.discordance import SeedTest
 from evalsuite.compare.ranks import Ranking
 from evalsuite.compare.resampling import SEEDS_TO_RESAMPLE
-from evalsuite.report.card import escaped
 from evalsuite.report.columns import ABSENT, columns_of, interval_text, metric
+from evalsuite.report.markup import escaped, markdown_table
 from evalsuite.store import plain
 
 TEST_COLUMNS = ("first alone right", "second alone right", "exact p", "mid-p", "Holm's exact p", "Holm's mid-p")
@@ -188,14 +188,8 @@ def markdown(part: Part) -> str:
     """A table, under its title, or lines as Markdown."""
     if not isinstance(part, Table):
         return "\n".join(f"- {escaped(line)}" for line in part)
-    rule = ["---" if place < part.heads else "---:" for place in range(len(part.columns))]
-    lines = [[_cell(text) for text in part.columns], rule, *([_cell(text) for text in row] for row in part.rows)]
-    title = [escaped(part.title), ""] if part.title else []
-    return "\n".join([*title, *("| " + " | ".join(line) + " |" for line in lines)])
-
-
-def _cell(text: str) -> str:
-    return escaped(text).replace("|", "\\|")
+    title = f"{escaped(part.title)}\n\n" if part.title else ""
+    return title + markdown_table(part.columns, part.rows, range(part.heads, len(part.columns)))
 
 
 def p_text(p: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from evalsuite.report.card import escaped
+from evalsuite.report.markup import escaped
 
 # A path from the root, within a sentence too; URLs, "and/or" and "A61/00" are none.
 ABSOLUTE = re.compile(r"(?<![\w:/.~<\\-])(?:~|[A-Za-z]:)?[/\\](?:[^\s'\"/\\,;)<>|]+[/\\])+[^\s'\"/\\,;)<>|]*")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from evalsuite.report.markup import escaped, markdown_table
 from evalsuite.report.model_index import model_index
 from evalsuite.report.text import REFERENCE_COLUMNS, cost_rows, metric_rows, reference_rows
 from evalsuite.store import write_text
@@ -34,16 +34,16 @@ def card(results: Mapping[str, Any], snippet: str | None, library: str | None = 
         f"# {results['method']} on {results['task']}",
         "\n".join(f"> {escaped(line)}  " for line in results["notices"]),
         f"## Result on the {results.get('split', 'test')} split",
-        _table(("metric", "value", "95% interval"), metric_rows(results)),
+        markdown_table(("metric", "value", "95% interval"), metric_rows(results)),
         f"Intervals are percentile bootstrap over the {results.get('split', 'test')} documents: they leave out the "
         "spread over seeds.",
-        _table(("cost", "value"), cost_rows(results)),
+        markdown_table(("cost", "value"), cost_rows(results)),
         *_tuned(results),
         *_compared(results),
         "## Data",
         _data(results),
         "## Labels",
-        _table(("label", "precision", "recall", "F1", "support"), _label_rows(results)),
+        markdown_table(("label", "precision", "recall", "F1", "support"), _label_rows(results)),
         *_use(snippet),
         "## How it was made",
         "\n".join(f"- {name}: {escaped(str(value))}" for name, value in results["options"]["method"].items()),
@@ -63,7 +63,7 @@ def _compared(results: Mapping[str, Any]) -> list[str]:
     if not (rows := reference_rows(results)):
         return []
     told = "On the same documents, in the same process, each with a decision fitted on the same validation documents."
-    return ["## Compared with", told, _table(REFERENCE_COLUMNS, rows)]
+    return ["## Compared with", told, markdown_table(REFERENCE_COLUMNS, rows)]
 
 
 def _tuned(results: Mapping[str, Any]) -> list[str]:
@@ -122,18 +122,3 @@ def _label_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
         (entry["label"], rate(entry["precision"]), rate(entry["recall"]), rate(entry["f1"]), f"{entry['support']:,}")
         for entry in results["metrics"]["labels"]
     ]
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return escaped(text).replace("|", "\\|")
-
-
-def escaped(text: str) -> str:
-    """Data within Markdown: it may not start a tag, a link, an image or code, and not break the line."""
-    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*\[\]])", r"\\\1", line)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.errors import UsageError
-from evalsuite.report.card import escaped
 from evalsuite.report.columns import ABSENT, find_columns, metric
 from evalsuite.report.grouping import Group, group_runs, of_one_split, row_fields, sorted_groups
+from evalsuite.report.markup import escaped, markdown_table
 from evalsuite.spec import RunResult
 from evalsuite.store import digest_of
 
@@ -151,15 +151,6 @@ def markdown(table: Table, command: str, about: str = "") -> str:
     parts = [f"Printed by `{command}` from {table.origin}."]
     if about:
         parts.append(escaped(about))
-    parts += [_markdown_grid(grid) for grid in (table.main, table.spread) if grid is not None]
+    for grid in filter(None, (table.main, table.spread)):
+        parts.append(markdown_table(grid.columns, grid.rows, range(grid.heads, len(grid.columns))))
     return "\n\n".join(parts)
-
-
-def _markdown_grid(grid: Grid) -> str:
-    rule = ["---" if place < grid.heads else "---:" for place in range(len(grid.columns))]
-    lines = [[_cell(text) for text in grid.columns], rule, *([_cell(text) for text in row] for row in grid.rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return escaped(text).replace("|", "\\|")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evalsuite.report.card import escaped
 from evalsuite.report.columns import ABSENT, interval_text
+from evalsuite.report.markup import escaped, markdown_table
 from evalsuite.reproduce.grid import Plan
 from evalsuite.reproduce.published import Figure
 from evalsuite.reproduce.quantities import AVERAGES, Quantity
@@ -118,8 +118,7 @@ def markdown(plan: Plan, rows: Sequence[Row], command: str) -> str:
 
 def _markdown_table(columns: Sequence[str], texts: Sequence[Sequence[str]]) -> str:
     right = numeric(columns)
-    lines = [columns, ["---:" if name in right else "---" for name in columns], *texts]
-    return "\n".join("| " + " | ".join(escaped(text).replace("|", "\\|") for text in line) + " |" for line in lines)
+    return markdown_table(columns, texts, {place for place, name in enumerate(columns) if name in right})
 
 
 def as_data(plan: Plan, rows: Sequence[Row]) -> dict[str, Any]:

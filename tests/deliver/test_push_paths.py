@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evalsuite.deliver.push_paths import is_local, local_paths, paths_in_code, replace_known, without_paths
-from evalsuite.report.card import escaped
+from evalsuite.report.markup import escaped
 
 LOCAL = [
     "/home/ann/customer/train.csv",

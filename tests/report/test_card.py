@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from evalsuite.metrics import BUILTIN
-from evalsuite.report.card import card, escaped, write_card
+from evalsuite.report.card import card, write_card
+from evalsuite.report.markup import escaped
 from evalsuite.report.text import METRICS, cost_rows, metric_rows
 
 HOSTILE = [

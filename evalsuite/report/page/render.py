@@ -6,7 +6,7 @@ import base64
 import hashlib
 from importlib import resources
 
-from evalsuite.report.card import escaped
+from evalsuite.report.markup import escaped, markdown_table
 from evalsuite.report.page.canvas import HALO, MARKERS, SERIES, colour_rules, svg
 from evalsuite.report.page.content import Page, Table, safe
 
@@ -77,23 +77,10 @@ def markdown(page: Page) -> str:
 
 
 def _grid(found: Table) -> str:
-    right = [
-        "---:" if found.heads <= place and name not in found.words else "---"
-        for place, name in enumerate(found.columns)
-    ]
-    rows = [
-        list(found.columns),
-        right,
-        *([_words(cell.text, cell.note if cell.kind == "warned" else "") for cell in row] for row in found.rows),
-    ]
-    return "\n".join(
-        "| " + " | ".join(_cell(text) if row is not right else text for text in row) + " |" for row in rows
-    )
+    right = {place for place, name in enumerate(found.columns) if found.heads <= place and name not in found.words}
+    rows = ([safe(_words(cell.text, cell.note if cell.kind == "warned" else "")) for cell in row] for row in found.rows)
+    return markdown_table([safe(name) for name in found.columns], rows, right)
 
 
 def _words(text: str, note: str) -> str:
     return f"{text} ({note})" if note else text
-
-
-def _cell(text: str) -> str:
-    return escaped(safe(text)).replace("|", "\\|")
