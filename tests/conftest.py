@@ -12,6 +12,9 @@ import pytest
 
 import evalsuite
 from evalsuite.contracts import MethodSpec
+from evalsuite.spec import RunResult
+
+SPY = Path(__file__).parent / "spy_plugin.py"
 
 ENCODERS = {"bert", "distill"}  # methods that take no decoder, or are tried with an encoder
 
@@ -33,6 +36,17 @@ def few_resamples() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "evaluate", functools.partial(evaluate, bootstrap=Bootstrap(resamples=100)))
         yield
+
+
+@pytest.fixture(scope="module")
+def spy_run(tmp_path_factory: pytest.TempPathFactory, few_resamples: None) -> Iterator[Callable[..., RunResult]]:
+    """``spy_run("tags", bias=1)``: a run of the tests' method, whose model is a few words."""
+    from evalsuite import runner
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "check_reload", lambda *arguments: {"passed": True})
+        folder = tmp_path_factory.mktemp("runs")
+        yield lambda task, **options: evalsuite.run(task, "spy", plugins=[SPY], output_path=folder, **options)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import evalsuite
-from evalsuite import runner
 from evalsuite.compare.comparison import compare_groups
 from evalsuite.deliver.predict import Labeller, Settings, predict_file
 from evalsuite.deliver.predict_input import InputColumns
@@ -33,15 +32,6 @@ SPY = Path(__file__).parent / "spy_plugin.py"
 LABELS = ("alpha", "beta", "gamma")
 OF_PROBABILITIES = {"ece", "ece_expected", "brier", "nll"}
 pytestmark = pytest.mark.usefixtures("few_resamples")
-
-
-@pytest.fixture(scope="module")
-def spy_run(tmp_path_factory: pytest.TempPathFactory, few_resamples: None) -> Iterator[Callable[..., RunResult]]:
-    """``spy_run("tags")``: a run of the tests' method."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "check_reload", lambda *arguments: {"passed": True})
-        folder = tmp_path_factory.mktemp("runs")
-        yield lambda task, **options: evalsuite.run(task, "spy", plugins=[SPY], output_path=folder, **options)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import evalsuite
-from evalsuite import runner
 from evalsuite.deliver import predict, predict_output
 from evalsuite.deliver.predict import Labeller, Settings, predict_file
 from evalsuite.deliver.predict_input import InputColumns
@@ -33,15 +32,6 @@ from evalsuite.spec import RunResult
 SPY = Path(__file__).parent.parent / "spy_plugin.py"
 FORMATS = ("jsonl", "csv", "parquet")
 WORDS = ("alpha", "beta", "gamma")
-
-
-@pytest.fixture(scope="module")
-def spy_run(tmp_path_factory: pytest.TempPathFactory, few_resamples: None) -> Iterator[Callable[..., RunResult]]:
-    """``spy_run("tags", bias=1)``: a run of the tests' method, whose model is a few words."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "check_reload", lambda *arguments: {"passed": True})
-        folder = tmp_path_factory.mktemp("runs")
-        yield lambda task, **options: evalsuite.run(task, "spy", plugins=[SPY], output_path=folder, **options)
 
 
 @pytest.fixture(scope="module")
