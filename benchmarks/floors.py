@@ -1,0 +1,67 @@
+"""What a machine can do at most: the floor under every row, measured, and the operations of a model, counted.
+
+Shapes: b sequences, t tokens, h width, v vocabulary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+import torch
+from transformers import PretrainedConfig
+
+
+def matmul_rate(dtype: torch.dtype = torch.float32, device: str = "cpu", size: int = 2048) -> float:
+    """Floating-point operations a second of the best of several square matrix products of this size."""
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / _best(lambda: left @ right, device)
+
+
+def copy_bandwidth(device: str = "cpu", size: int = 2**28) -> float:
+    """Bytes a second that are read and written while ``size`` bytes are copied, best of several."""
+    source = torch.zeros(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * size / _best(lambda: target.copy_(source), device)
+
+
+def forward_flops(config: PretrainedConfig, lengths: Iterable[int], *, context: int = 0, logits: int = 0) -> float:
+    """Operations of a decoder's forward pass over sequences of these ``lengths``, two for each multiply-add.
+
+    2 for every weight of the layers a token, and 4 h a layer for every pair of tokens of which one sees the other
+    (Kaplan et al. 2020, arXiv 2001.08361, section 2.1, with causal pairs counted once). ``context``: tokens before each
+    sequence that are read from a cache. ``logits``: positions, of all sequences together, that get 2 h v more.
+    Embedding look-ups, norms, rotations and the softmax are left out: a floor may be too low, not too high.
+    """
+    lengths = list(lengths)
+    width, layers = config.hidden_size, config.num_hidden_layers
+    pairs = sum(length * (length + 1) / 2 + length * context for length in lengths)
+    attention = config.num_attention_heads * _head_width(config)
+    count: float = (
+        2.0 * layer_weights(config) * layers * sum(lengths)
+        + 4.0 * attention * layers * pairs
+        + 2.0 * width * config.vocab_size * logits
+    )
+    return count
+
+
+def layer_weights(config: PretrainedConfig) -> int:
+    """Weights of one layer of Llama's form that enter a matrix product: attention with grouped heads, gated MLP."""
+    head = _head_width(config)
+    queries, values = config.num_attention_heads * head, config.num_key_value_heads * head
+    return int(config.hidden_size * (2 * queries + 2 * values + 3 * config.intermediate_size))
+
+
+def _head_width(config: PretrainedConfig) -> int:
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def _best(work: Callable[[], object], device: str, rounds: int = 7) -> float:
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        work()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)

@@ -1,0 +1,1 @@
+"""evalsuite's side of every comparison."""
