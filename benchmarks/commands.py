@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -118,7 +118,7 @@ def table(found: dict[str, Any]) -> Table:
     return shown
 
 
-def side_cells(found: dict[str, Any], side: dict[str, Any]) -> list[str]:
+def side_cells(found: Mapping[str, Any], side: Mapping[str, Any]) -> list[str]:
     """One side's row: name with its chosen settings, seconds, peak memory, ratio and target."""
     seconds, ratio = side["seconds"], found["ratios"].get(side["name"])
     chosen = [f"{name}={value}" for name, value in side["settings"].items() if side["tried"]]

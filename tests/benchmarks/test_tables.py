@@ -1,0 +1,64 @@
+"""The README's tables are what the results say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.tables import README, fill, read_results
+
+
+def result(name: str, ratio: float) -> dict[str, Any]:
+    """A result file's content with one peer."""
+    sides = [
+        {"name": "evalsuite", "settings": {}, "tried": [], "seconds": [1.0, 1.0], "peak_bytes": [10**6, 10**6]},
+        {
+            "name": "peer",
+            "settings": {"batch_size": 8},
+            "tried": [{"settings": {"batch_size": 8}, "seconds": 2.0}],
+            "seconds": [ratio, ratio],
+            "peak_bytes": [2 * 10**6] * 2,
+        },
+    ]
+    ratios = {"peer": {"median": ratio, "min": ratio, "max": ratio, "target": 2.0, "memory": 0.5, "memory_target": 0.8}}
+    return {
+        "case": name,
+        "work": "work | with a bar",
+        "sides": sides,
+        "ratios": ratios,
+        "checks": [{"what": "largest difference", "value": 1e-6, "limit": 1e-5, "ok": True}],
+        "floor": {"seconds": 0.25, "how": "operations over rate", "share": 0.25},
+        "command": "python -m benchmarks.row",
+        "rounds": 2,
+        "date": "2026-01-01",
+        "machine": {"processor": "a processor", "gpu": [], "packages": {"torch": "2"}},
+        "cores": 2,
+        "peers": {"trl": "1"},
+        "small": False,
+    }
+
+
+def test_what_lies_between_markers_is_written_anew() -> None:
+    text = "before\n<!-- 2a -->\nold\n<!-- end -->\nbetween\n<!-- overview -->\nold\n<!-- end -->\nafter\n"
+    results = {"10": result("10", 1.5), "2a": result("2a", 3.0)}
+    filled = fill(text, results)
+    assert "old" not in filled
+    assert all(kept in filled for kept in ("before\n", "\nbetween\n", "\nafter\n"))
+    assert "3.00x (3.00 to 3.00)" in filled
+    assert "peer (batch_size=8)" in filled
+    assert "2x met; memory 0.50 of 0.8" in filled
+    assert "2x not met" in filled
+    assert "Floor: 0.25 s, 25% of our time" in filled
+    assert filled.index("| 2a |") < filled.index("| 10 |")
+    assert fill(filled, results) == filled
+
+
+def test_a_marker_without_a_result_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        fill("<!-- 3 -->\n\n<!-- end -->", {})
+
+
+def test_the_readme_says_what_was_measured() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert fill(text, read_results()) == text
