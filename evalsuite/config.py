@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -263,7 +264,7 @@ def _checked(run: Mapping[str, Any], origins: Mapping[tuple[str, str], str]) -> 
     # One folder may be written without a list around it, and Python callers may give paths.
     folders = {name: _texts(run[name]) for name in ("templates", "plugins") if run.get(name) is not None}
     try:
-        spec = TypeAdapter(RunSpec).validate_python({**run, **folders})
+        spec = _run_schema().validate_python({**run, **folders})
     except ValidationError as error:
         raise _option_error(error, "run", origins) from None
     limit = spec.limit
@@ -284,3 +285,9 @@ def _checked(run: Mapping[str, Any], origins: Mapping[tuple[str, str], str]) -> 
     if spec.num_fewshot < 0:
         raise OptionError(f"--num-fewshot {spec.num_fewshot} must be 0 or more examples")
     return spec
+
+
+@functools.cache
+def _run_schema() -> TypeAdapter[RunSpec]:
+    """Made once: a sweep checks every cell with it, and to make it takes thirty times as long as to use it."""
+    return TypeAdapter(RunSpec)

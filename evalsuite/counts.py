@@ -106,7 +106,9 @@ def bootstrap_blocks(statistics: Table, resamples: int, seed: int) -> Iterator[A
     # Counts below 2**24 are exact in float32, whose matrix products take half the time.
     exact = rows.dtype == np.bool_ and n < 2**24
     multiply = _sparse_product(rows) if exact and _is_sparse(rows) else _product(rows, np.float32 if exact else float)
-    for weights in _weights(np.random.default_rng(seed), pattern_of, sizes, resamples):
+    # Neither the weights of a block nor its sums are many, however few the documents or many the runs.
+    block = max(1, _BLOCK_CELLS // max(rows.shape))
+    for weights in _weights(np.random.default_rng(seed), pattern_of, sizes, resamples, block):
         yield multiply(weights).astype(np.float64)
 
 
@@ -137,12 +139,15 @@ def _distinct_rows(table: Table) -> tuple[Table, npt.NDArray[np.intp], npt.NDArr
 
 
 def _weights(
-    rng: np.random.Generator, pattern_of: npt.NDArray[np.intp], sizes: npt.NDArray[np.intp], resamples: int
+    rng: np.random.Generator,
+    pattern_of: npt.NDArray[np.intp],
+    sizes: npt.NDArray[np.intp],
+    resamples: int,
+    block: int,
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Blocks [<= resamples, patterns] of how often each distinct row is drawn in a resample of n documents."""
+    """Blocks [<= block, patterns] of how often each distinct row is drawn in a resample of n documents."""
     n, patterns = len(pattern_of), len(sizes)
     few = patterns * _DOCUMENTS_PER_BINOMIAL <= n
-    block = max(1, _BLOCK_CELLS // patterns)
     for start in range(0, resamples, block):
         count = min(block, resamples - start)
         if few:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Collection, Sequence
+import sys
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +26,10 @@ from evalsuite.spec import ScoredSplit
 PARQUET = "predictions.parquet"
 # Above this many probabilities a JSONL table is slow to read and tens of megabytes large.
 MOST_CELLS_IN_JSONL = 500_000
+# Of a table that is being written or read, this much is held as rows.
+CELLS_OF_A_BLOCK = 100_000
+ROWS_OF_A_BATCH = 1_000
+READ = frozenset({"doc_id", "split", "doc_hash", "target", "prediction", "probabilities", "status"})
 
 
 @dataclass(frozen=True)
@@ -46,31 +53,52 @@ class Samples:
 def write_samples(
     directory: Path, task: str, samples: Samples, texts: Sequence[str] | None, raw: Sequence[str] | None
 ) -> Path:
-    """Write the table of a scored split. ``texts`` and ``raw`` answers are None where the task is private."""
-    rows = (_row(number, samples, texts, raw) for number in range(len(samples.ids)))
+    """Write the table of a scored split. ``texts`` and ``raw`` answers are None where the task is private.
+
+    Rows are made and written a block at a time: beside the samples themselves, no memory grows with their number.
+    """
+    blocks = _blocks(samples, texts, raw)
     if samples.gold.size <= MOST_CELLS_IN_JSONL:
         path = directory / f"samples_{task}.jsonl"
         with path.open("w", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            for rows in blocks:
+                stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         return path
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = directory / PARQUET
-    table = pa.Table.from_pylist(list(rows)).replace_schema_metadata({"labels": json.dumps(samples.labels)})
-    pq.write_table(table, path, compression="zstd")
+    schema = _schema(texts is not None, raw is not None).with_metadata({"labels": json.dumps(samples.labels)})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for rows in blocks:
+            writer.write_table(pa.Table.from_pylist(rows, schema))
     return path
 
 
-def _row(number: int, samples: Samples, texts: Sequence[str] | None, raw: Sequence[str] | None) -> dict[str, Any]:
-    probabilities = samples.probabilities if samples.status[number] == "ok" else None
+def _blocks(samples: Samples, texts: Sequence[str] | None, raw: Sequence[str] | None) -> Iterator[list[dict[str, Any]]]:
+    n, k = samples.gold.shape
+    size = max(1, CELLS_OF_A_BLOCK // k)
+    for start in range(0, n, size):
+        block = range(start, min(n, start + size))
+        given = samples.probabilities
+        rounded = [None] * len(block) if given is None else given[start : start + size].round(6).tolist()
+        yield [_row(number, samples, chances, texts, raw) for number, chances in zip(block, rounded, strict=True)]
+
+
+def _row(
+    number: int,
+    samples: Samples,
+    chances: list[float] | None,
+    texts: Sequence[str] | None,
+    raw: Sequence[str] | None,
+) -> dict[str, Any]:
     row: dict[str, Any] = {
         "doc_id": samples.ids[number],
         "split": samples.split,
         "doc_hash": samples.hashes[number],
         "target": [samples.labels[index] for index in np.flatnonzero(samples.gold[number])],
         "prediction": [samples.labels[index] for index in np.flatnonzero(samples.predicted[number])],
-        "probabilities": None if probabilities is None else [round(float(p), 6) for p in probabilities[number]],
+        "probabilities": chances if samples.status[number] == "ok" else None,
         "status": samples.status[number],
     }
     if texts is not None:
@@ -80,29 +108,51 @@ def _row(number: int, samples: Samples, texts: Sequence[str] | None, raw: Sequen
     return row
 
 
+def _schema(texts: bool, raw: bool) -> Any:
+    import pyarrow as pa
+
+    text = pa.string()
+    columns = dict.fromkeys(("doc_id", "split", "doc_hash"), text)
+    columns |= {"target": pa.list_(text), "prediction": pa.list_(text), "probabilities": pa.list_(pa.float64())}
+    columns |= {"status": text}
+    columns |= {"doc": pa.struct({"text": text})} if texts else {}
+    columns |= {"resps": pa.list_(text)} if raw else {}
+    return pa.schema(list(columns.items()))
+
+
 def read_samples(directory: Path, labels: Sequence[str]) -> Samples:
     """Read back what ``write_samples`` wrote; ``labels`` is the label order of the run's ``results.json``.
 
     Raises:
         StoreError: there is no table of predictions in ``directory``.
     """
-    rows = _rows(directory)
-    place = {label: index for index, label in enumerate(labels)}
-    gold, predicted = np.zeros((2, len(rows), len(labels)), dtype=bool)
-    for number, row in enumerate(rows):
-        gold[number, [place[label] for label in row["target"]]] = True
-        predicted[number, [place[label] for label in row["prediction"]]] = True
-    given = [row["probabilities"] for row in rows]
-    unknown = [float("nan")] * len(labels)
+    k, place = len(labels), {label: index for index, label in enumerate(labels)}
+    ids, hashes, status, splits = list[str](), list[str](), list[str](), set[str]()
+    # Flat and one byte or one number a cell: the rows themselves take ten times the memory.
+    gold, predicted, probabilities, unknown = bytearray(), bytearray(), array("d"), array("d", [math.nan] * k)
+    given = False
+    for row in _rows(directory, READ):
+        # Interned: the runs of a comparison share their documents.
+        ids.append(sys.intern(row["doc_id"]))
+        hashes.append(sys.intern(row["doc_hash"]))
+        status.append(sys.intern(row["status"]))
+        splits.add(row.get("split", "test"))
+        for table, names in ((gold, row["target"]), (predicted, row["prediction"])):
+            table += bytes(k)
+            for name in names:
+                table[place[name] - k] = 1
+        chances = row["probabilities"]
+        given = given or chances is not None
+        probabilities.extend(unknown if chances is None else chances)
     return Samples(
-        ids=tuple(row["doc_id"] for row in rows),
-        hashes=tuple(row["doc_hash"] for row in rows),
-        gold=gold,
-        predicted=predicted,
-        probabilities=np.array([entry or unknown for entry in given]) if any(given) else None,
-        status=tuple(row["status"] for row in rows),
+        ids=tuple(ids),
+        hashes=tuple(hashes),
+        gold=np.frombuffer(gold, np.bool_).reshape(-1, k),
+        predicted=np.frombuffer(predicted, np.bool_).reshape(-1, k),
+        probabilities=np.frombuffer(probabilities).reshape(-1, k) if given else None,
+        status=tuple(status),
         labels=tuple(labels),
-        split=rows[0].get("split", "test") if rows else "test",
+        split=cast(ScoredSplit, splits.pop() if splits else "test"),
     )
 
 
@@ -131,14 +181,18 @@ def _where(first: Sequence[str], second: Sequence[str], kind: str) -> str:
     return f"{kind} {place + 1} is {names[0]} and {names[1]}"
 
 
-def _rows(directory: Path) -> list[dict[str, Any]]:
+def _rows(directory: Path, columns: Collection[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a table one by one, in their order; at least the ``columns`` that it has."""
     if (directory / PARQUET).is_file():
         import pyarrow.parquet as pq
 
-        rows: list[dict[str, Any]] = pq.read_table(directory / PARQUET).to_pylist()
-        return rows
+        with pq.ParquetFile(directory / PARQUET) as file:
+            there = [name for name in file.schema_arrow.names if name in columns]
+            for batch in file.iter_batches(ROWS_OF_A_BATCH, columns=there):
+                yield from batch.to_pylist()
+        return
     with _jsonl(directory).open(encoding="utf-8") as stream:
-        return [json.loads(line) for line in stream]
+        yield from map(json.loads, stream)
 
 
 def _jsonl(directory: Path) -> Path:
@@ -155,21 +209,24 @@ def documents_digest(directory: Path) -> str:
         StoreError: there is no table of predictions in ``directory``.
     """
     if (directory / PARQUET).is_file():
-        import pyarrow.parquet as pq
-
-        found = [
-            name.encode() for name in pq.read_table(directory / PARQUET, columns=["doc_hash"])["doc_hash"].to_pylist()
-        ]
-    else:
+        found = (row["doc_hash"].encode() for row in _rows(directory, ("doc_hash",)))
+        return _digest(found)
+    with _jsonl(directory).open("rb") as lines:
         # Within a JSON string a quotation mark has a backslash before it: no text can look like this key.
-        found = re.findall(rb'"doc_hash": "([^"]*)"', _jsonl(directory).read_bytes())
-    return hashlib.blake2b(b"\n".join(found), digest_size=8).hexdigest()
+        return _digest(match[1] for line in lines if (match := re.search(rb'"doc_hash": "([^"]*)"', line)))
+
+
+def _digest(hashes: Iterable[bytes]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for found in hashes:
+        digest.update(found + b"\n")
+    return digest.hexdigest()
 
 
 def read_texts(directory: Path, hashes: Collection[str]) -> dict[str, str]:
     """Document hash -> text, of those ``hashes`` whose text the table of predictions holds."""
     wanted = frozenset(hashes)
-    rows = (row for row in _rows(directory) if row["doc_hash"] in wanted)
+    rows = (row for row in _rows(directory, ("doc_hash", "doc")) if row["doc_hash"] in wanted)
     return {row["doc_hash"]: doc["text"] for row in rows if (doc := row.get("doc"))}
 
 

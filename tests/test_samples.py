@@ -12,7 +12,7 @@ from evalsuite import samples as samples_module
 from evalsuite.contracts import Example
 from evalsuite.errors import StoreError
 from evalsuite.metrics import one_hot
-from evalsuite.samples import PARQUET, Samples, read_samples, write_samples
+from evalsuite.samples import PARQUET, Samples, documents_digest, read_samples, read_texts, write_samples
 
 LABELS = ("a", 'b "quoted"', "ü\n")
 TEXTS = ("one", "two\u2028lines\n", "drei ö", "")
@@ -59,6 +59,31 @@ def test_both_formats_give_back_what_was_written(tmp_path: Path, kind: str, prob
         np.testing.assert_allclose(read.probabilities[:2], written.probabilities[:2], atol=5e-7)
 
 
+def test_a_table_of_many_blocks_is_the_same(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it is cut while it is written and read."""
+    tables = []
+    for name, cells in (("whole", 10**6), ("cut", 1)):
+        monkeypatch.setattr(samples_module, "CELLS_OF_A_BLOCK", cells)
+        monkeypatch.setattr(samples_module, "ROWS_OF_A_BATCH", cells)
+        folder = tmp_path / name
+        folder.mkdir()
+        write_samples(folder, "news", example(), TEXTS, None)
+        read = read_samples(folder, LABELS)
+        told = read.gold.tobytes(), read.predicted.tobytes(), read.probabilities.tobytes(), read.ids, read.status
+        tables.append((*told, read_texts(folder, read.hashes), documents_digest(folder)))
+    assert tables[0] == tables[1]
+
+
+def test_probabilities_are_rounded_as_python_rounds(tmp_path: Path) -> None:
+    chances = np.random.default_rng(0).random((1000, 3))
+    gold = np.zeros(chances.shape, bool)
+    names = tuple(map(str, range(1000)))
+    write_samples(tmp_path, "news", Samples(names, names, gold, gold, chances, ("ok",) * 1000, LABELS), None, None)
+    read = read_samples(tmp_path, LABELS).probabilities
+    assert read is not None
+    assert read.tolist() == [[round(chance, 6) for chance in row] for row in chances.tolist()]
+
+
 def test_a_document_without_a_valid_answer_has_no_probabilities(tmp_path: Path, kind: str) -> None:
     """Null, never invented."""
     write_samples(tmp_path, "news", example(), None, None)
@@ -92,7 +117,7 @@ def test_a_row_has_the_documented_keys(tmp_path: Path) -> None:
 def test_without_texts_and_answers_there_are_none(tmp_path: Path, kind: str) -> None:
     path = write_samples(tmp_path, "news", example(), None, None)
     assert b"doc\x22:" not in path.read_bytes()
-    assert {"doc", "resps"}.isdisjoint(samples_module._rows(tmp_path)[0])
+    assert {"doc", "resps"}.isdisjoint(next(samples_module._rows(tmp_path, ("doc", "resps", "doc_id"))))
 
 
 def test_a_directory_without_a_table(tmp_path: Path) -> None:

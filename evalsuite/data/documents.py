@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import overload
@@ -66,13 +67,15 @@ class Corpus:
 
 
 class Examples(Sequence[Example]):
-    """Rows of a corpus as examples, made on access, so that a corpus on disk stays there.
+    """Some documents as examples, made on access, so that texts on disk stay there.
 
-    rows: which documents, in order; gold: the label indices of each of these rows.
+    rows: which documents, in order; gold: the label indices of each of these rows. Nothing else of a corpus is kept.
     """
 
-    def __init__(self, corpus: Corpus, rows: Sequence[int], gold: Sequence[tuple[int, ...]]) -> None:
-        self._corpus, self._rows, self._gold = corpus, rows, gold
+    def __init__(
+        self, ids: Sequence[str], texts: Sequence[str], rows: Sequence[int], gold: Sequence[tuple[int, ...]]
+    ) -> None:
+        self._ids, self._texts, self._rows, self._gold = ids, texts, rows, gold
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -83,14 +86,13 @@ class Examples(Sequence[Example]):
     def __getitem__(self, index: slice) -> Examples: ...
     def __getitem__(self, index: int | slice) -> Example | Examples:
         if isinstance(index, slice):
-            return Examples(self._corpus, self._rows[index], self._gold[index])
+            return Examples(self._ids, self._texts, self._rows[index], self._gold[index])
         row = self._rows[index]
-        return Example(self._corpus.ids[row], self._corpus.texts[row], self._gold[index])
+        return Example(self._ids[row], self._texts[row], self._gold[index])
 
     def __iter__(self) -> Iterator[Example]:
-        ids, texts = self._corpus.ids, self._corpus.texts
         for row, gold in zip(self._rows, self._gold, strict=True):
-            yield Example(ids[row], texts[row], gold)
+            yield Example(self._ids[row], self._texts[row], gold)
 
 
 class UniqueIds:
@@ -138,7 +140,13 @@ def build_splits(
                 f"no usable document for the {name} split (read {len(corpus)}; "
                 f"{_summary(corpus) or 'nothing was left out'}); name files for both splits, or give more rows"
             )
-    train, held_out, test = (Examples(corpus, rows[name], [gold[row] or () for row in rows[name]]) for name in rows)
+    shared: dict[Labels, Labels] = {(): ()}  # documents with the same labels hold one tuple
+
+    def examples(chosen: Sequence[int]) -> Examples:
+        own = [shared.setdefault(labels, labels) for labels in (gold[row] or () for row in chosen)]
+        return Examples(corpus.ids, corpus.texts, array("q", chosen), own)
+
+    train, held_out, test = (examples(rows[name]) for name in rows)
     return Splits(
         labels=tuple(labels),
         train=train,
