@@ -1,6 +1,6 @@
 """Logits where they are needed and nowhere else: a vocabulary of 128,000 makes every other position a waste.
 
-Shapes: b documents of a batch, t tokens, a tokens of the longest answer, v entries of the vocabulary.
+Shapes: b documents of a batch, t tokens, n positions that get logits, v entries of the vocabulary.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from transformers import PreTrainedModel
 
 from evalsuite.llm.backbone import base_of
 from evalsuite.llm.batching import pad
-
-IGNORED = -100  # the target that torch's cross-entropy leaves out
+from evalsuite.llm.matmul import fast_products
 
 
 def last_logits(
@@ -36,16 +35,45 @@ def last_logits(
     return output.logits[:, columns], output.get("past_key_values")
 
 
+def logits_at(model: PreTrainedModel | PeftModel | nn.Module, rows: Tensor, columns: Tensor, **inputs: Any) -> Tensor:
+    """Logits [n, v] of n positions of a batch, given by ``rows`` and ``columns`` (int64 [n]), and of no others.
+
+    The model's body hands on the states of these positions alone; its own head, with whatever scale or cap its family
+    has, makes logits of them.
+    """
+
+    def keep(body: nn.Module, given: Any, output: Any) -> Any:
+        output.last_hidden_state = output.last_hidden_state[rows, columns][None]
+        return output
+
+    base = base_of(model)
+    body: nn.Module = base.get_decoder()
+    if body is base:  # a model that keeps its layers where transformers cannot find them
+        everywhere: Tensor = model(**inputs).logits
+        return everywhere[rows, columns]
+    hook = body.register_forward_hook(keep)
+    try:
+        logits: Tensor = model(**inputs).logits
+    finally:
+        hook.remove()
+    return logits[0]
+
+
 def answer_batch(items: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: int) -> dict[str, Tensor]:
     """Prompts with their answers (token ids) as one micro-batch for ``answer_losses``.
 
-    Padding is on the left, so that the answers end in the last column and need no more logits than the longest has
-    tokens (a). The end mark is predicted and never read. ``targets``, int64 [b, a], is -100 where an answer is shorter.
+    ``targets``: the n answer tokens of all documents; they are predicted at ``rows`` and ``columns``, all int64 [n].
+    The end mark is predicted and never read. Padding is on the right, where no token of a causal model looks: there is
+    no mask, and attention takes its fastest kernel.
     """
-    batch = pad([[*prompt, *answer[:-1]] for prompt, answer in items], pad_id, side="left")
-    width = max(len(answer) for _, answer in items)
-    batch["targets"] = torch.tensor([[IGNORED] * (width - len(answer)) + list(answer) for _, answer in items])
-    return batch
+    read = [[*prompt, *answer[:-1]] for prompt, answer in items]
+    places = [
+        (row, len(prompt) - 1 + at, token)
+        for row, (prompt, answer) in enumerate(items)
+        for at, token in enumerate(answer)
+    ]
+    rows, columns, targets = torch.tensor(places).T
+    return {"input_ids": pad(read, pad_id)["input_ids"], "rows": rows, "columns": columns, "targets": targets}
 
 
 def answer_losses(model: PreTrainedModel | PeftModel | nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -54,19 +82,10 @@ def answer_losses(model: PreTrainedModel | PeftModel | nn.Module, batch: dict[st
     The sum is the negative log-likelihood that label scoring compares, so that training and prediction agree; a mean
     would weigh a token of a short answer more than one of a long answer.
     """
-    mask, targets = batch["attention_mask"], batch["targets"]
-    logits, _ = last_logits(
-        model,
-        targets.shape[1],
-        input_ids=batch["input_ids"],
-        attention_mask=mask,
-        position_ids=positions_of(mask),
-        use_cache=False,
-    )
-    losses = nn.functional.cross_entropy(
-        logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
-    )
-    return losses.sum(dim=1)
+    ids, rows = batch["input_ids"], batch["rows"]
+    logits = logits_at(model, rows, batch["columns"], input_ids=ids, use_cache=False)
+    losses = nn.functional.cross_entropy(logits.float(), batch["targets"], reduction="none")
+    return losses.new_zeros(len(ids)).index_add(0, rows, losses)
 
 
 def positions_of(attention_mask: Tensor) -> Tensor:
@@ -82,14 +101,14 @@ def log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
 
 @contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
-    """No dropout and no gradients inside; the mode it had before comes back.
+    """No dropout and no gradients inside, and the fastest products; the mode it had before comes back.
 
     Not ``torch.inference_mode``: tensors that a model keeps from inside it could never enter a backward pass again.
     """
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), fast_products():
             yield
     finally:
         model.train(was_training)
