@@ -17,7 +17,6 @@ from transformers import PreTrainedModel
 
 from evalsuite.llm.backbone import base_of
 from evalsuite.llm.batching import pad
-from evalsuite.llm.matmul import fast_products
 
 
 def last_logits(
@@ -101,14 +100,14 @@ def log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
 
 @contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
-    """No dropout and no gradients inside, and the fastest products; the mode it had before comes back.
+    """No dropout and no gradients inside; the mode it had before comes back.
 
     Not ``torch.inference_mode``: tensors that a model keeps from inside it could never enter a backward pass again.
     """
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), fast_products():
+        with torch.no_grad():
             yield
     finally:
         model.train(was_training)
