@@ -30,6 +30,7 @@ from transformers import (
 )
 
 from evalsuite.errors import ModelError
+from evalsuite.llm.matmul import use_fast_products
 from evalsuite.llm.options import ModelOptions
 from evalsuite.llm.quantisation import keep_weights_in_place, nf4
 from evalsuite.llm.reuse import read_once
@@ -240,6 +241,8 @@ def _load(
     for part in (model.config, model.config.get_text_config()):  # the same object but for models that also see
         part.pad_token_id = tokenizer.pad_token_id
     keep_weights_in_place(model)
+    if device.type == "cpu":
+        use_fast_products(model)
     model.eval()
     effective = str(getattr(model.config, "_attn_implementation", None) or "eager")
     mixed = all_weights and dtype != torch.float32
