@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+
 from evalsuite.data.documents import Corpus, Document, Findings
 from evalsuite.data.splits import text_hash
 from evalsuite.errors import StoreError
@@ -40,12 +42,17 @@ class ArrowTexts(Sequence[str]):
     def __getitem__(self, index: int | slice) -> Any:
         return self._column[index].to_pylist() if isinstance(index, slice) else self._column[index].as_py()
 
+    def __iter__(self) -> Iterator[str]:
+        for batch in self._column.chunks:  # a batch at a time: one call a text takes ten times as long
+            yield from batch.to_pylist()
 
-def source_key(files: Iterable[tuple[str, int, int]], *options: object) -> str:
+
+def source_key(files: Sequence[tuple[str, int, int]], *options: object) -> str:
     """A name for what is parsed: (path, bytes, modification time in ns) of every file, and whatever changes parsing."""
-    lines = [f"{path}\0{size}\0{modified}" for path, size, modified in files]
-    described = "\n".join([repr(options), *lines]).encode("utf-8", "surrogateescape")
-    return hashlib.blake2b(described, digest_size=16).hexdigest()
+    paths, sizes, times = zip(*files, strict=True)
+    digest = hashlib.blake2b("\0".join([repr(options), *paths]).encode("utf-8", "surrogateescape"), digest_size=16)
+    digest.update(np.array([sizes, times], np.int64).tobytes())
+    return digest.hexdigest()
 
 
 def cached_corpus(cache: Path, key: str, read: Callable[[Findings], Iterable[Document]]) -> Corpus:

@@ -1,8 +1,9 @@
 """Patent records in the XML of WIPO's categorisation corpora, one record a file.
 
-Parsing has two passes. The strict one is defusedxml, which loads no DTD and stops at any entity declaration, so that
-nothing is fetched or expanded. What it refuses goes to the recovering pass: a scan for the few elements that matter,
-which takes everything else in them for text.
+Parsing has three passes. The fast one (``patent_scan``) knows files that are as they should be. What it does not answer
+goes to the strict one, defusedxml, which loads no DTD and stops at any entity declaration, so that nothing is fetched
+or expanded. What that refuses goes to the recovering pass: a search for the few elements that matter, which takes
+everything else in them for text.
 """
 
 from __future__ import annotations
@@ -10,45 +11,29 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-FIELDS = {"ti": "title", "ab": "abstract", "cl": "claims", "txt": "description"}
-"""Element -> what it holds."""
+from evalsuite.data.patent_record import FIELDS, PatentRecord, pick_language
+from evalsuite.data.patent_scan import scan_record
 
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 class UnreadableRecordError(ValueError):
-    """A file in which neither pass finds a patent record."""
-
-
-@dataclass
-class PatentRecord:
-    """One patent as its file has it. Texts are raw: white space and glued words are as they were.
-
-    main: the main IPC code, "" if there is none; secondary: the other codes; quirks: names of what was repaired.
-    """
-
-    number: str = ""
-    publication: str = ""
-    main: str = ""
-    secondary: list[str] = field(default_factory=list)
-    texts: dict[str, str] = field(default_factory=dict)
-    quirks: list[str] = field(default_factory=list)
+    """A file in which no pass finds a patent record."""
 
 
 def parse_record(data: bytes) -> PatentRecord:
     """The patent record in the bytes of one file.
 
-    Quirks: "not well-formed XML" for every file that needed the second pass, with the reasons found in it: "unclosed
-    title|abstract|claims|description", "tag-like text", "bare ampersand", "undeclared entity", "entity declaration",
-    "control characters", "truncated file"; and "empty title|abstract|claims|description" for any file.
+    Quirks: "not well-formed XML" for every file that needed the recovering pass, with the reasons found in it:
+    "unclosed title|abstract|claims|description", "tag-like text", "bare ampersand", "undeclared entity", "entity
+    declaration", "control characters", "truncated file"; and "empty title|abstract|claims|description" for any file.
 
     Raises:
         UnreadableRecordError: no record, or one that has neither a code nor a text.
     """
     try:
-        record = _parse_strictly(data)
+        record = scan_record(data) or parse_strictly(data)
     except (SyntaxError, ValueError, LookupError):  # ParseError, DefusedXmlException, an encoding nobody knows
         record = _recover(data)
     if not (record.main or record.secondary or any(map(str.strip, record.texts.values()))):
@@ -57,7 +42,8 @@ def parse_record(data: bytes) -> PatentRecord:
     return record
 
 
-def _parse_strictly(data: bytes) -> PatentRecord:
+def parse_strictly(data: bytes) -> PatentRecord:
+    """The record as an XML parser reads it; what ``scan_record`` is held to."""
     from defusedxml.ElementTree import fromstring
 
     root = fromstring(data)
@@ -72,18 +58,8 @@ def _parse_strictly(data: bytes) -> PatentRecord:
         for element in root.iter()
         if element.tag in FIELDS
     ]
-    record.texts = _pick_language(found)
+    record.texts = pick_language(found)
     return record
-
-
-def _pick_language(found: list[tuple[str, str, str]]) -> dict[str, str]:
-    """One text a field: its English elements where it has any, else all of them."""
-    texts: dict[str, str] = {}
-    for name in dict.fromkeys(name for name, _, _ in found):
-        mine = [(language.upper(), text) for other, language, text in found if other == name]
-        english = [text for language, text in mine if language == "EN"]
-        texts[name] = "\n".join(english or [text for _, text in mine])
-    return texts
 
 
 _DECLARED = re.compile(rb"""<\?xml[^>]*encoding=["']([\w-]+)""")
@@ -120,7 +96,7 @@ def _recover(data: bytes) -> PatentRecord:
         record.quirks.append("entity declaration")
     if not re.search(r"</record\s*>", text):
         record.quirks.append("truncated file")
-    record.texts = _pick_language(found)
+    record.texts = pick_language(found)
     record.quirks = list(dict.fromkeys(record.quirks))
     return record
 

@@ -39,6 +39,7 @@ def test_what_is_read_back_is_what_was_read(tmp_path: Path, monkeypatch: pytest.
         assert len(corpus) == len(corpus.texts) == 17
         assert corpus.ids[-1] == "id-16"
         assert [corpus.texts[row] for row in (0, 5, 16)] == ["täxt 0", "täxt 5", "täxt 16"]
+        assert list(corpus.texts) == [corpus.texts[row] for row in range(17)]
         assert corpus.texts[3:6] == ["täxt 3", "täxt 4", "täxt 5"]
         assert corpus.labels[0] == ("A01", "", "B")
         assert (corpus.splits[0], corpus.dates[0]) == ("train", "2000-01-02")

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from evalsuite.data import patent_tree
+from evalsuite.data.patent_record import PatentRecord
 from evalsuite.data.patent_tree import first_claim, list_files, read_tree, repair
-from evalsuite.data.patent_xml import PatentRecord
 from evalsuite.errors import DataError
 
 
@@ -127,6 +130,18 @@ def test_repairs_are_made_and_named(text: str, expected: str, quirk: str) -> Non
     quirks: list[str] = []
     assert repair(text, PatentRecord(texts={"abstract": text}), quirks) == expected
     assert quirk in quirks
+
+
+def test_every_glued_word_is_among_the_suspects() -> None:
+    parts = ["and", "or", "wherein", "comprising", "said", "about", "than", "wheel", "b)", "12", "3.", ".", "]", "-"]
+    for token in map("".join, itertools.product(parts, repeat=3)):
+        if patent_tree._GLUED.fullmatch(token):
+            assert token.startswith(patent_tree._GLUED_STARTS) or token.endswith(patent_tree._GLUED_ENDS)
+
+
+@pytest.mark.parametrize("text", ["a", "x wheel, wheels wheel", "wheelwheel wheel1", "\xe9wheel wheel", "", "Wheel"])
+def test_words_are_counted_as_one_regular_expression_would(text: str) -> None:
+    assert patent_tree._count("wheel", text) == re.findall("[A-Za-z]+", text).count("wheel")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from evalsuite.data.patent_xml import PatentRecord, UnreadableRecordError, parse_record
+from evalsuite.data.patent_record import PatentRecord
+from evalsuite.data.patent_xml import UnreadableRecordError, parse_record
 
 HEAD = '<?xml version="1.0" encoding="iso-8859-1"?>\n<!DOCTYPE record SYSTEM "../../../../ipctraining.dtd">\n'
 CODES = '<ipcs ed="7" mc="D01D00106"><ipc ic="D01F00110"></ipc><ipc ic="D01F00604"></ipc></ipcs>'
