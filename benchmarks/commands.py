@@ -28,7 +28,7 @@ def main(cases: Sequence[Case]) -> None:
     """Run the cases of a row as the command line asks; exit status 1 where a check failed, 2 where a side ended."""
 
     def command(
-        case: Annotated[list[str] | None, typer.Option(help=f"one of {', '.join(c.name for c in cases)}")] = None,
+        case: Annotated[list[str] | None, typer.Option(help="a case of this row; may be repeated")] = None,
         rounds: Annotated[int, typer.Option(min=1, help="rounds that count")] = 5,
         small: Annotated[bool, typer.Option(help="a try of a few seconds; its figures mean nothing")] = False,
         data: Annotated[Path | None, typer.Option(help="folder with more data", envvar="EVALSUITE_TEST_DATA")] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from random import Random
@@ -46,9 +47,12 @@ QUIRKS = (
 )
 
 
-def write_patent_tree(folder: Path) -> None:
-    """train/ and test/alphatest/ below ``folder``; about one record in eight has a quirk of the real corpus."""
-    for seed, (split, size) in enumerate(SIZES.items()):
+def write_patent_tree(folder: Path, sizes: Mapping[str, int] = SIZES, prose: Callable[[], str] = lambda: "") -> None:
+    """train/ and test/alphatest/ below ``folder``; about one record in eight has a quirk of the real corpus.
+
+    sizes: documents of each split; prose: gives the text that makes a description longer, without markup.
+    """
+    for seed, (split, size) in enumerate(sizes.items()):
         random = Random(seed)
         for number, document in enumerate(generate(len(CLASSES), size, DIFFICULTY, seed + 7)):
             codes = list(dict.fromkeys(_code(random, CLASSES[index]) for index in document.classes))
@@ -61,7 +65,7 @@ def write_patent_tree(folder: Path) -> None:
             place.mkdir(parents=True, exist_ok=True)
             quirk = QUIRKS[number // 8 % len(QUIRKS)] if number % 8 == 0 else ""
             head = f'cy="WO" an="{name}" pn="WO{name[2:]}{year}{month:02d}{day:02d}" dnum="{name[2:]}" kind="A1"'
-            content = f"<record {head}>\n{_codes(codes)}{_texts(document, quirk)}</record>\n"
+            content = f"<record {head}>\n{_codes(codes)}{_texts(document, quirk, prose())}</record>\n"
             path = place / f"{name}_{day:02d}{month:02d}{year}.xml"
             path.write_text(_PROLOGUE + content, encoding="iso-8859-1")
 
@@ -79,7 +83,7 @@ def _codes(codes: list[str]) -> str:
     return f'<ipcs ed="7" mc="{codes[0]}">\n{secondary}</ipcs>\n'
 
 
-def _texts(document: SyntheticDocument, quirk: str) -> str:
+def _texts(document: SyntheticDocument, quirk: str, prose: str) -> str:
     """Title, abstract, claims and description: the first sentence is the title, the last one the claim."""
     title, *sentences = document.sentences
     body = escape(" ".join(f"{sentence.capitalize()}." for sentence in sentences), quote=False)
@@ -93,7 +97,7 @@ def _texts(document: SyntheticDocument, quirk: str) -> str:
         "glued": f"{body} It holds one wire\nandone wheel and the wire.",
     }.get(quirk, body.replace(". ", ".\n", 1))
     abstract = f'<ab xml:lang="EN">{abstract}' + ("" if quirk == "unclosed" else "</ab>")
-    description = "" if quirk == "no description" else f" {title.upper()}\nField\n{body}"
+    description = "" if quirk == "no description" else f" {title.upper()}\nField\n{body}{prose}"
     description = f'<txt xml:lang="EN">{description}' + ("" if quirk == "unclosed description" else "</txt>")
     return (
         f'<tis><ti xml:lang="EN">{title.upper()}\n</ti></tis>\n<abs>{abstract}</abs>\n'
