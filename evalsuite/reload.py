@@ -1,16 +1,20 @@
 """The reload check: a fresh process opens the saved run and must say what the trained method said.
 
 Run as ``python -m evalsuite.reload DIRECTORY DEVICE``: texts come as JSON on stdin, scores go as JSON to stdout:
-private text never touches the disk.
+private text never touches the disk. Where many runs are checked one after the other, the process may be a fork of one
+that has imported the libraries: see ``evalsuite.forkserver``.
 """
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +25,16 @@ from evalsuite.contracts import Scores
 from evalsuite.data.splits import text_hash
 from evalsuite.environment import without_launcher
 from evalsuite.errors import EvalsuiteError
+from evalsuite.forkserver import FLAG, ForkServer, forked
 
 DOCUMENTS = 64
 # Twice the largest logit difference measured between a 4-bit model and its reload by plain transformers + peft, 0.009,
 # rounded up: a label may change only where its logit is nearer than this to where it would change.
 TOLERANCE = 0.02
 TIMEOUT_SECONDS = 1800
+LIBRARIES = ("evalsuite.opening", "evalsuite.progress", "evalsuite.llm.backbone")  # with all that is slow to import
+
+_servers: list[ForkServer] = []  # at most one
 
 
 def margins(scores: Scores, multilabel: bool) -> npt.NDArray[np.float64] | None:
@@ -98,17 +106,8 @@ def check_reload(
 
     ``message`` in what comes back, where there is one, is the process's own last line and may quote a document.
     """
-    command = [sys.executable, "-m", "evalsuite.reload", str(directory), device]
     try:
-        child = subprocess.run(
-            command,
-            input=json.dumps(list(texts)),
-            env=without_launcher(),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
+        child = _fresh_process([str(directory), device], json.dumps(list(texts)))
     except subprocess.TimeoutExpired:
         return {"passed": False, "reason": f"the fresh process did not answer within {TIMEOUT_SECONDS} s"}
     if child.returncode:
@@ -123,6 +122,39 @@ def check_reload(
     if len(reloaded) != len(expected):
         return {"passed": False, "reason": f"{len(reloaded)} answers came back for {len(expected)} documents"}
     return compare(expected, reloaded, multilabel)
+
+
+@contextmanager
+def forking() -> Iterator[None]:
+    """Meanwhile, runs on the CPU are checked in forks of one process; does nothing where that cannot be."""
+    if sys.platform != "linux":
+        yield
+        return
+    server = ForkServer("evalsuite.reload")
+    _servers.append(server)
+    try:
+        yield
+    finally:
+        _servers.clear()
+        server.close()
+
+
+def _fresh_process(arguments: list[str], text: str) -> subprocess.CompletedProcess[str]:
+    """Run this module in a process of its own. Raises: TimeoutExpired."""
+    if _servers and arguments[-1] == "cpu":
+        try:
+            return _servers[0].run(arguments, text, TIMEOUT_SECONDS)
+        except ConnectionError:
+            _servers.clear()
+    return subprocess.run(
+        [sys.executable, "-m", "evalsuite.reload", *arguments],
+        input=text,
+        env=without_launcher(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -147,8 +179,25 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def serve(number: int) -> None:
+    """Import, and be the fork server on socket ``number``; each fork is the fresh process."""
+    from evalsuite.registry import BUILT_IN
+
+    for name in (*LIBRARIES, *BUILT_IN):
+        importlib.import_module(name)
+    gc.freeze()  # what is there now is there for good: the forks need not look through it, nor copy it
+    arguments = forked(number)
+    np.random.seed()  # as in a new interpreter; Python's own generator does so itself
+    sys.modules["torch"].seed()
+    code = main(arguments)
+    sys.stderr.flush()
+    os._exit(code)  # at once: what is left is to take apart what was imported
+
+
 if __name__ == "__main__":
     try:
+        if sys.argv[1] == FLAG:
+            serve(int(sys.argv[2]))
         sys.exit(main(sys.argv[1:]))
     except EvalsuiteError as error:
         sys.exit(f"{type(error).__name__}: {error}")

@@ -39,6 +39,7 @@ LAYERS = (
         "data",
         "environment",
         "fewshot",
+        "forkserver",
         "identity",
         "llm",
         "presets",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +18,49 @@ import pytest
 import evalsuite
 from evalsuite import reload
 from evalsuite.contracts import Scores
+from evalsuite.forkserver import ForkServer
 from evalsuite.reload import DOCUMENTS, TOLERANCE, choose_documents, compare
 from evalsuite.store import open_run
 
 SPY = Path(__file__).parent / "spy_plugin.py"
 pytestmark = pytest.mark.usefixtures("few_resamples")
+WAYS = ["a new interpreter", "a fork"] if sys.platform == "linux" else ["a new interpreter"]
 
 
-def run(folder: Path, **options: Any) -> evalsuite.RunResult:
-    return evalsuite.run("words", "spy", plugins=[SPY], output_path=folder, **options)
+@pytest.fixture(scope="module")
+def fork_server() -> Iterator[ForkServer]:
+    with reload.forking():
+        yield reload._servers[0]
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of a fresh process, the plain one and the fast one, which must not be told apart by what they say."""
+    forks = request.param == "a fork"
+    server = request.getfixturevalue("fork_server") if forks else None
+    monkeypatch.setattr(reload, "_servers", [server] if server else [])
+    if forks:
+        monkeypatch.setattr(subprocess, "run", lambda *given, **options: pytest.fail("an interpreter was started"))
+    return str(request.param)
+
+
+def plugin_that(tmp_path: Path, line: str, more: str = "") -> Path:
+    """The tests' method, which does something more as it is loaded."""
+    source = SPY.read_text(encoding="utf-8").replace('if config.break_in == "load":', f"{line}\n    if False:")
+    plugin = tmp_path / "other.py"
+    plugin.write_text(source + more, encoding="utf-8")
+    return plugin
+
+
+def run(folder: Path, plugin: Path = SPY, **options: Any) -> evalsuite.RunResult:
+    return evalsuite.run("words", "spy", plugins=[plugin], output_path=folder, **options)
 
 
 def logits(*rows: list[float]) -> Scores:
     return Scores(logits=np.array(rows, np.float32))
 
 
-def test_a_fresh_process_repeats_the_answers(tmp_path: Path) -> None:
+def test_a_fresh_process_repeats_the_answers(tmp_path: Path, way: str) -> None:
     check = run(tmp_path, bias=1.0).results["reload_check"]
     assert check == {
         "passed": True,
@@ -42,7 +72,7 @@ def test_a_fresh_process_repeats_the_answers(tmp_path: Path) -> None:
     }
 
 
-def test_a_method_that_forgets_is_kept_and_marked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_method_that_forgets_is_kept_and_marked(tmp_path: Path, way: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "evalsuite"):
         result = run(tmp_path, bias=5.0, forget=True)
     assert result.results["reload_failed"] is True
@@ -61,7 +91,9 @@ def test_a_method_that_forgets_is_kept_and_marked(tmp_path: Path, caplog: pytest
     ("break_in", "code", "message"),
     [("load", 1, "as asked: zxqv"), ("exit", 9, "no message")],
 )
-def test_a_process_that_dies_is_reported_in_one_line(tmp_path: Path, break_in: str, code: int, message: str) -> None:
+def test_a_process_that_dies_is_reported_in_one_line(
+    tmp_path: Path, way: str, break_in: str, code: int, message: str
+) -> None:
     check = run(tmp_path, break_in=break_in).results["reload_check"]
     assert check == {
         "passed": False,
@@ -70,23 +102,60 @@ def test_a_process_that_dies_is_reported_in_one_line(tmp_path: Path, break_in: s
     }
 
 
-def test_a_process_that_hangs_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hang(command: list[str], **options: Any) -> None:
-        raise subprocess.TimeoutExpired(command, options["timeout"])
-
-    monkeypatch.setattr(subprocess, "run", hang)
-    check = reload.check_reload(tmp_path, ["a"], logits([0, 1]), False, "cpu")
-    assert check["reason"] == f"the fresh process did not answer within {reload.TIMEOUT_SECONDS} s"
+def test_a_process_that_hangs_is_reported(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reload, "TIMEOUT_SECONDS", 2)
+    check = run(tmp_path, plugin_that(tmp_path, "import time; time.sleep(600)")).results["reload_check"]
+    assert check == {"passed": False, "reason": "the fresh process did not answer within 2 s"}
 
 
-def test_the_answer_is_alone_on_stdout_whatever_libraries_print(tmp_path: Path) -> None:
-    source = SPY.read_text(encoding="utf-8").replace(
-        'if config.break_in == "load":', 'os.write(1, b"noise of C code\\n"); print("noise")\n    if False:'
-    )
-    plugin = tmp_path / "noisy.py"
-    plugin.write_text(source, encoding="utf-8")
-    result = evalsuite.run("words", "spy", plugins=[plugin], output_path=tmp_path / "runs")
-    assert result.results["reload_check"]["passed"] is True
+def test_a_process_that_is_killed_is_reported(tmp_path: Path, way: str) -> None:
+    check = run(tmp_path, plugin_that(tmp_path, "os.kill(os.getpid(), 9)")).results["reload_check"]
+    assert check["reason"] == "the fresh process ended with exit code -9"
+
+
+def test_the_answer_is_alone_on_stdout_whatever_libraries_print(tmp_path: Path, way: str) -> None:
+    plugin = plugin_that(tmp_path, 'os.write(1, b"noise of C code\\n"); print("noise")')
+    assert run(tmp_path / "runs", plugin).results["reload_check"]["passed"] is True
+
+
+LOOKS_AROUND = """
+def look(directory):
+    import random, sys, threading
+    assert "left" not in vars(np), "something is left of another process"
+    assert threading.active_count() == 1
+    assert "evalsuite.runner" not in sys.modules
+    np.left = True
+    seen = {"python": random.random(), "numpy": np.random.random(), "hash": hash("a"), "folder": os.getcwd()}
+    seen |= {"signals": sys.modules["signal"].getsignal(2) is sys.modules["signal"].default_int_handler}
+    seen |= {"torch": sys.modules["torch"].initial_seed()} if "torch" in sys.modules else {}
+    (directory.parents[3] / f"seen_{os.getpid()}").write_text(json.dumps(seen))
+"""
+
+
+def test_every_process_is_fresh(tmp_path: Path, way: str) -> None:
+    """Nothing is left of the one before or of the run, and what is random is drawn anew."""
+    plugin = plugin_that(tmp_path, "look(directory)", LOOKS_AROUND)
+    for seed in (0, 1):
+        check = run(tmp_path / "runs", plugin, seed=seed).results["reload_check"]
+        assert check["passed"] is True, check
+    first, second = (json.loads(path.read_text()) for path in tmp_path.glob("seen_*"))
+    assert first["python"] != second["python"]
+    assert first["numpy"] != second["numpy"]
+    assert hash("a") not in (first["hash"], second["hash"])  # of this process, which trained
+    assert first["signals"] is second["signals"] is True
+    assert first["folder"] == second["folder"] == str(Path.cwd())
+    if way == "a fork":
+        assert first["torch"] != second["torch"]
+
+
+def test_without_its_server_a_fresh_process_is_an_interpreter(tmp_path: Path) -> None:
+    """On a GPU, and once the server has died."""
+    with reload.forking():
+        server = reload._servers[0]
+        assert reload._fresh_process([str(tmp_path), "cuda"], "[]").returncode == 1
+        os.kill(server._process.pid, signal.SIGKILL)
+        assert run(tmp_path / "runs").results["reload_check"]["passed"] is True
+        assert reload._servers == []
 
 
 def test_the_process_refuses_what_is_no_run(tmp_path: Path) -> None:

@@ -11,12 +11,15 @@ import io
 import json
 import os
 import sys
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
+from typing import IO
 
 from evalsuite.cli.app import INTERRUPTED, main
+from evalsuite.engines.gpus import visible_gpus
 from evalsuite.errors import Interrupted
 from evalsuite.llm.reuse import keep_base_models
 from evalsuite.memory import release_memory, reset_peak_memory
+from evalsuite.reload import forking
 
 
 def run(arguments: list[str]) -> tuple[int, str]:
@@ -35,6 +38,11 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     keep_base_models()
+    with nullcontext() if visible_gpus() else forking():
+        _answer_all(answers)
+
+
+def _answer_all(answers: IO[str]) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
