@@ -27,6 +27,7 @@ from evalsuite.llm.batching import micro_batches, steps_of_epoch, to_device
 from evalsuite.llm.checkpoint import newest_checkpoint, restore_tensors, save_checkpoint, trainable_tensors
 from evalsuite.llm.distributed import Processes
 from evalsuite.llm.interrupts import StopRequest, stop_on_signal
+from evalsuite.llm.low_rank import lean_adapters
 from evalsuite.llm.options import TrainingOptions
 from evalsuite.llm.seeding import random_state, restore_random_state, seed_everything
 from evalsuite.llm.trackers import Trackers
@@ -102,7 +103,8 @@ def train(backbone: Backbone, objective: Objective, options: TrainingOptions, ct
     if gradient_checkpointing if gradient_checkpointing is not None else backbone.device.type == "cuda":
         recompute_activations(backbone.model, True)
     try:
-        with stop_on_signal() as request, ctx.progress.bar("training", loop.total_documents) as count:
+        bar = ctx.progress.bar("training", loop.total_documents)
+        with lean_adapters(backbone), stop_on_signal() as request, bar as count:
             loop.run(request, count)
     finally:
         recompute_activations(backbone.model, False)
