@@ -6,6 +6,7 @@ one run does to its model reaches the next. One model is kept, beside the copy i
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
@@ -15,9 +16,11 @@ Model = TypeVar("Model")
 
 
 class _Shelf:
-    """Room for one model, with the key that it was read under; ``open`` says whether anything is put there."""
+    """Room for one model, with the key that it was read under. ``open``: whether anything is put there; ``used``:
+    whether anything was."""
 
     open: bool = False
+    used: bool = False
     key: Hashable = None
     model: Any = None
 
@@ -27,8 +30,9 @@ _shelf = _Shelf()
 
 def keep_base_models(on: bool = True) -> None:
     """Keep the base model that is read last in this process, or (``on=False``) forget it and keep none."""
-    _shelf.open = on
+    _shelf.open, _shelf.used = on, False
     _shelf.key = _shelf.model = None
+    gc.unfreeze()
 
 
 def read_once(key: Hashable, read: Callable[[], Model], copy: Callable[[Model], Model]) -> tuple[Model, bool]:
@@ -39,5 +43,8 @@ def read_once(key: Hashable, read: Callable[[], Model], copy: Callable[[Model], 
     if not again:
         _shelf.key = _shelf.model = None
         release_memory()  # two bases may not fit
+        if not _shelf.used:
+            gc.freeze()  # libraries, some million objects: every run after this collects its garbage without them
+            _shelf.used = True
         _shelf.model, _shelf.key = read(), key
     return copy(_shelf.model), again

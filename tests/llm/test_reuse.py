@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,26 @@ def test_it_is_read_once_until_something_else_is_asked_for(
     config.write_text(config.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     load("base", str(tiny_llama), 0)
     assert len(read) == 7  # its files have changed
+
+
+def test_what_was_there_before_is_not_looked_through_again_and_models_are(tiny_llama: Path, tiny_bert: Path) -> None:
+    """The libraries stay, as they do in any process; every model goes, those in cycles too."""
+    reuse.keep_base_models()
+    assert gc.get_freeze_count() == 0
+    gone = []
+    for model in (tiny_llama, tiny_bert, tiny_llama):
+        loaded = load("base", str(model), 0).model
+        loaded.itself = [loaded]  # a cycle, which only the collector can free
+        gone += [weakref.ref(loaded), weakref.ref(reuse._shelf.model.model)]
+        del loaded
+        frozen = gc.get_freeze_count()
+        assert frozen > 100_000
+    kept = gone.pop()
+    gc.collect()
+    assert [ref() for ref in gone] == [None] * 5
+    assert kept() is not None
+    reuse.keep_base_models(False)
+    assert gc.get_freeze_count() == 0
 
 
 FEW = {"train_limit": 8, "validation_limit": 8, "limit": 8, "max_length": 128}
