@@ -1,9 +1,10 @@
 """Exact log-likelihood of every label's answer for every prompt, in one pass over prompt and label tree.
 
 The tree's tokens follow the prompt with positions and a mask of their own: each sees the prompt and its ancestors, so
-its logits are those it would have alone. A mask given to a model replaces the model's own, sliding windows included,
-and families differ in the form they take; so every model is checked once, when it is loaded, against the plain way on a
-prompt longer than its window. Where the two disagree, or the model cannot branch, scoring falls back to a cache of the
+its logits are those it would have alone. What all prompts begin with, the list of labels say, is read once before them
+(see ``prefix``). A mask given to a model replaces the model's own, sliding windows included, and families differ in the
+form they take; so every model is checked once, when it is loaded, against the plain way on prompts longer than its
+window. Where the two disagree, or the model cannot branch, scoring falls back to whole prompts, then to a cache of the
 prompt and then to one answer at a time.
 
 Shapes: n prompts, b prompts of a batch, k labels, m nodes of the label tree, t = longest prompt + m, v vocabulary.
@@ -24,6 +25,7 @@ from evalsuite.llm.backbone import Backbone, base_of
 from evalsuite.llm.batching import map_batches, pad, to_device
 from evalsuite.llm.label_tree import LabelTree, blocks, build_tree
 from evalsuite.llm.logits import evaluation, last_logits, log_likelihood, positions_of
+from evalsuite.llm.prefix import Prefix, read_prefix
 
 LOGITS = 2**26  # numbers in one block of logits: 256 MiB in float32
 CHECK_LENGTH = 24  # tokens of the check's prompt where no window makes it longer
@@ -72,10 +74,14 @@ class LabelScorer:
         self, way: str, prompts: Batch, tree: LabelTree, done: Callable[[int], None] = lambda count: None
     ) -> Floats:
         def batch(indices: list[int]) -> list[Floats]:
-            return list(WAYS[way](self.backbone, [prompts[index] for index in indices], tree).cpu().numpy())
+            asked = [rest[index] for index in indices]
+            if way == PREFIX_ONCE:
+                return list(one_pass(self.backbone, asked, tree, prefix).cpu().numpy())
+            return list(WAYS[way](self.backbone, asked, tree).cpu().numpy())
 
         with evaluation(self.backbone.model):
-            rows = map_batches(batch, self._costs(prompts, tree), self.token_budget, done)
+            prefix, rest = read_prefix(self.backbone, prompts) if way == PREFIX_ONCE else (None, prompts)
+            rows = map_batches(batch, self._costs(rest, tree), self.token_budget, done)
         return np.stack(rows) if rows else np.zeros((0, len(tree.answers)), dtype=np.float32)
 
     def _costs(self, prompts: Batch, tree: LabelTree) -> list[int]:
@@ -91,7 +97,7 @@ class LabelScorer:
         expected = self._scored("plain", prompts, tree)
         tolerance = TOLERANCE.get(self.backbone.dtype, 0.1)
         reasons = []
-        for way in ("one pass", "shared prefix"):
+        for way in (PREFIX_ONCE, "one pass", "shared prefix"):
             try:
                 difference = float(np.abs(self._scored(way, prompts, tree) - expected).max())
             # Whatever a model raises, it says that this model cannot be scored this way; the plain way remains.
@@ -114,9 +120,12 @@ def answer_sizes(normalise: str, candidates: Batch, answers: Sequence[str]) -> l
     return [float(len(answer.encode())) for answer in answers]
 
 
-def one_pass(backbone: Backbone, prompts: Batch, tree: LabelTree) -> Tensor:
-    """Prompt and tree in one forward pass: [b, k] nats. The tree's columns come last, so they alone get logits."""
-    inputs = tree_inputs(backbone, *left_padded(backbone, prompts), tree)
+def one_pass(backbone: Backbone, prompts: Batch, tree: LabelTree, prefix: Prefix | None = None) -> Tensor:
+    """Prompt and tree in one forward pass: [b, k] nats. The tree's columns come last, so they alone get logits.
+
+    With a ``prefix``, ``prompts`` are what follows it.
+    """
+    inputs = tree_inputs(backbone, *left_padded(backbone, prompts), tree, prefix)
     logits, _ = last_logits(backbone.model, len(tree.tokens) + 1, **inputs)
     logits = logits.float()
     sources, targets = (torch.tensor(x, device=backbone.device) for x in (tree.sources, tree.targets))
@@ -125,30 +134,40 @@ def one_pass(backbone: Backbone, prompts: Batch, tree: LabelTree) -> Tensor:
     return edges @ torch.from_numpy(tree.paths).to(backbone.device).T
 
 
-def tree_inputs(backbone: Backbone, ids: Tensor, real: Tensor, tree: LabelTree) -> dict[str, Any]:
-    """What the model is given to read a tree after each of b prompts (``left_padded``), in columns of its own."""
-    (b, p), m, device = real.shape, len(tree.tokens), ids.device
+def tree_inputs(
+    backbone: Backbone, ids: Tensor, real: Tensor, tree: LabelTree, prefix: Prefix | None = None
+) -> dict[str, Any]:
+    """What the model is given to read a tree after each of b prompts (``left_padded``), in columns of its own.
+
+    With a ``prefix``, ``ids`` are what follows it, and the mask has columns for it before theirs.
+    """
+    (b, p), m, device, before = real.shape, len(tree.tokens), ids.device, len(prefix or ())
     nodes = torch.tensor(tree.tokens, dtype=torch.long, device=device).expand(b, -1)
     depths = torch.tensor(tree.depths, dtype=torch.long, device=device)
-    positions = torch.cat([positions_of(real), real.sum(dim=1, keepdim=True) + depths - 1], dim=1)
-    visible = torch.zeros(b, p + m, p + m, dtype=torch.bool, device=device)
-    visible[:, :, :p] = real.bool()[:, None, :]
-    visible[:, :p, :p] &= torch.ones(p, p, dtype=torch.bool, device=device).tril()
-    visible[:, p:, p:] = torch.from_numpy(tree.sees).to(device)
+    positions = torch.cat([positions_of(real), real.sum(dim=1, keepdim=True) + depths - 1], dim=1) + before
+    visible = torch.ones(b, p + m, before + p + m, dtype=torch.bool, device=device)
+    new = visible[:, :, before:]
+    new[:, :, :p] = real.bool()[:, None, :]
+    new[:, :p, :p].tril_()
+    new[:, :p, p:] = False
+    new[:, p:, p:] = torch.from_numpy(tree.sees).to(device)
     # Padding sees itself: a softmax over nothing is not a number.
-    visible |= torch.eye(p + m, dtype=torch.bool, device=device)
+    new |= torch.eye(p + m, dtype=torch.bool, device=device)
+    places = torch.cat([torch.arange(before, device=device).expand(b, -1), positions], dim=1)
     return {
         "input_ids": torch.cat([ids, nodes], dim=1),
-        "attention_mask": branch_masks(backbone, visible, positions),
+        "attention_mask": branch_masks(backbone, visible, places),
         "position_ids": positions,
-        "use_cache": False,
+        "past_key_values": prefix,
+        "use_cache": prefix is not None,
     }
 
 
 def branch_masks(backbone: Backbone, visible: Tensor, positions: Tensor) -> Tensor | dict[str, Tensor]:
-    """``visible`` (bool [b, t, t]) in the form that the model takes, sliding windows put back by ``positions`` [b, t].
+    """``visible`` (bool [b, q, t]) in the form that the model takes, sliding windows put back by ``positions`` [b, t].
+    Of t tokens, the last q are those that look.
 
-    transformers' rule (``masking_utils.create_masks_for_generate``): a configuration with ``layer_types`` takes a
+    transformers' rule (``mlooking_utils.create_masks_for_generate``): a configuration with ``layer_types`` takes a
     mask for each type; otherwise there is one mask, with the window in it where there is a window.
 
     Raises:
@@ -156,7 +175,8 @@ def branch_masks(backbone: Backbone, visible: Tensor, positions: Tensor) -> Tens
     """
     config = base_of(backbone.model).config.get_text_config()
     window = getattr(config, "sliding_window", None)
-    near = visible if window is None else visible & (positions[:, :, None] - positions[:, None, :] < window)
+    looking = positions[:, -visible.shape[1] :, None]
+    near = visible if window is None else visible & (looking - positions[:, None, :] < window)
     types = set(getattr(config, "layer_types", None) or ())
     if unknown := types - {"full_attention", "sliding_attention"}:
         raise ValueError(f"layers of type {', '.join(sorted(unknown))} cannot branch")
@@ -166,7 +186,7 @@ def branch_masks(backbone: Backbone, visible: Tensor, positions: Tensor) -> Tens
 
 
 def _mask(backbone: Backbone, visible: Tensor) -> Tensor:
-    """[b, 1, t, t]: booleans for sdpa, numbers to add to the attention scores for eager."""
+    """[b, 1, q, t]: booleans for sdpa, numbers to add to the attention scores for eager."""
     if backbone.attn_implementation == "sdpa":
         return visible[:, None]
     if backbone.attn_implementation == "eager":
@@ -221,6 +241,7 @@ def plain(backbone: Backbone, prompts: Batch, tree: LabelTree) -> Tensor:
 
 
 WAYS = {"one pass": one_pass, "shared prefix": shared_prefix, "plain": plain}
+PREFIX_ONCE = "one pass, prefix once"
 
 
 def left_padded(backbone: Backbone, prompts: Batch) -> tuple[Tensor, Tensor]:
@@ -230,7 +251,7 @@ def left_padded(backbone: Backbone, prompts: Batch) -> tuple[Tensor, Tensor]:
 
 
 def check_prompts(backbone: Backbone, max_length: int) -> list[list[int]]:
-    """Two prompts of random tokens, so that one is padded: the longer one passes the window if prompts can."""
+    """Two prompts of random tokens that begin alike, past the window if prompts can, and of which one is padded."""
     config = base_of(backbone.model).config.get_text_config()
     window = getattr(config, "sliding_window", None)
     length = max(2, min(max_length, CHECK_LENGTH if window is None else window + CHECK_LENGTH))
@@ -238,4 +259,5 @@ def check_prompts(backbone: Backbone, max_length: int) -> list[list[int]]:
     ids = torch.randint(config.vocab_size, (length,), generator=generator).tolist()
     special = set(backbone.tokenizer.all_special_ids)
     plain_ids = [token for token in ids if token not in special] or ids
-    return [plain_ids, plain_ids[len(plain_ids) // 2 :]]
+    own = min(CHECK_LENGTH, len(plain_ids)) // 2
+    return [plain_ids, [*plain_ids[:-own], *plain_ids[: own // 2]]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from plain_scoring import WINDOWED, attach_telling_adapter, forget_windows, load
 
 from evalsuite.llm import label_scoring
 from evalsuite.llm.backbone import Backbone, base_of, load_causal_lm
-from evalsuite.llm.label_scoring import LabelScorer, answer_sizes
+from evalsuite.llm.label_scoring import PREFIX_ONCE, LabelScorer, answer_sizes
 from evalsuite.llm.options import ModelOptions
 
 CANDIDATES = [[50, 1], [50, 60, 1], [50, 60, 70, 1], [80, 90, 100, 110, 1], [7, 1]]
@@ -25,13 +27,63 @@ def oracle(backbone: Backbone, prompts: list[list[int]], candidates: list[list[i
     return np.array(scores, dtype=np.float32)
 
 
+@contextmanager
+def read_by(backbone: Backbone) -> Iterator[list[int]]:
+    """Tokens of every forward pass inside, padding included."""
+    read: list[int] = []
+    embeddings = base_of(backbone.model).get_input_embeddings()
+    handle = embeddings.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0].numel()))
+    yield read
+    handle.remove()
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("fixture", ["tiny_llama", *WINDOWED])
 def test_one_pass_equals_one_label_at_a_time(request: pytest.FixtureRequest, fixture: str, attention: str) -> None:
     backbone = load(request, fixture, attn_implementation=attention)
     scorer = LabelScorer(backbone, CANDIDATES, max_length=100)
-    assert scorer.way == "one pass", scorer.reason
+    assert scorer.way == PREFIX_ONCE, scorer.reason
     prompts = prompts_of(40, 3, 17, 1)
+    assert np.abs(scorer.score(prompts) - oracle(backbone, prompts, CANDIDATES)).max() < 1e-4
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("fixture", ["tiny_llama", *WINDOWED])
+def test_what_prompts_begin_with_is_read_once(request: pytest.FixtureRequest, fixture: str, attention: str) -> None:
+    backbone = load(request, fixture, attn_implementation=attention)
+    scorer = LabelScorer(backbone, CANDIDATES, max_length=100)
+    beginning, *rests = prompts_of(20, 5, 30, 1, 17)  # shorter and longer than the window, as are the rests
+    prompts = [[*beginning, *rest] for rest in rests]
+    expected = oracle(backbone, prompts, CANDIDATES)
+    with read_by(backbone) as read:
+        assert np.abs(scorer.score(prompts) - expected).max() < 1e-4
+    nodes = len(scorer.trees[0].tokens)
+    assert sorted(read) == sorted([20, 4 * (30 + nodes)]), "the beginning once, then the rests, padded"
+    scorer.way = "one pass"
+    with read_by(backbone) as read:
+        assert np.abs(scorer.score(prompts) - expected).max() < 1e-4
+    assert read == [4 * (50 + nodes)]
+
+
+def test_a_beginning_is_read_once_however_many_the_batches(request: pytest.FixtureRequest) -> None:
+    backbone = load(request, "tiny_gemma3")
+    scorer = LabelScorer(backbone, CANDIDATES, max_length=100, token_budget=60)
+    beginning, *rests = prompts_of(20, 5, 30, 1, 17, 22)
+    prompts = [[*beginning, *rest] for rest in rests]
+    with read_by(backbone) as read:
+        scores = scorer.score(prompts)
+    assert read.count(20) == 1
+    assert len(read) > 3
+    assert np.abs(scores - oracle(backbone, prompts, CANDIDATES)).max() < 1e-4
+
+
+@pytest.mark.parametrize("lengths", [(20, 0), (20, 3), (3, 7)])
+def test_prompts_that_begin_with_one_another(request: pytest.FixtureRequest, lengths: tuple[int, int]) -> None:
+    """Every prompt keeps a token of its own: the one that is asked what follows."""
+    backbone = load(request, "tiny_llama")
+    scorer = LabelScorer(backbone, CANDIDATES, max_length=100)
+    shared, more = prompts_of(*lengths)
+    prompts = [shared, [*shared, *more]]
     assert np.abs(scorer.score(prompts) - oracle(backbone, prompts, CANDIDATES)).max() < 1e-4
 
 
@@ -70,7 +122,7 @@ def test_the_check_is_longer_than_a_wide_window(tmp_path: Path, monkeypatch: pyt
 
     folder = tiny_models.tiny_mistral(tmp_path / "model", window=60)
     backbone = load_causal_lm(ModelOptions(model=str(folder)), "cpu")
-    assert LabelScorer(backbone, CANDIDATES, max_length=100).way == "one pass"
+    assert LabelScorer(backbone, CANDIDATES, max_length=100).way == PREFIX_ONCE
     forget_windows(monkeypatch)
     assert LabelScorer(backbone, CANDIDATES, max_length=100).way == "shared prefix"
 
@@ -83,11 +135,13 @@ def test_the_plain_way_is_left_when_the_others_fail(
     def broken(*arguments: Any) -> Any:
         raise RuntimeError("no such kernel\nsecond line")
 
+    monkeypatch.setattr(label_scoring, "one_pass", broken)
     monkeypatch.setitem(label_scoring.WAYS, "one pass", broken)
     monkeypatch.setitem(label_scoring.WAYS, "shared prefix", broken)
     scorer = LabelScorer(backbone, CANDIDATES, max_length=100)
     assert scorer.way == "plain"
     assert scorer.reason.startswith(
+        "one pass, prefix once is refused (RuntimeError: no such kernel second line); "
         "one pass is refused (RuntimeError: no such kernel second line); shared prefix is refused"
     )
     prompts = prompts_of(5, 9)
@@ -98,7 +152,7 @@ def test_the_plain_way_is_left_when_the_others_fail(
 def test_a_trained_adapter_is_part_of_the_score(request: pytest.FixtureRequest, four_bit: bool) -> None:
     backbone = load(request, "tiny_mistral", load_in_4bit=four_bit)
     scorer = LabelScorer(backbone, CANDIDATES, max_length=100)
-    assert scorer.way == "one pass", scorer.reason
+    assert scorer.way == PREFIX_ONCE, scorer.reason
     prompts = prompts_of(30, 12)
     before = scorer.score(prompts)
     attach_telling_adapter(backbone)
@@ -163,7 +217,7 @@ def test_soft_capped_logits_are_scored_as_the_model_makes_them(tmp_path: Path) -
     folder = tiny_models._write(tmp_path / "gemma2", Gemma2ForCausalLM, config, tokenizer)
     backbone = load_causal_lm(ModelOptions(model=str(folder)), "cpu")
     scorer = LabelScorer(backbone, CANDIDATES, max_length=64)
-    assert scorer.way == "one pass", scorer.reason
+    assert scorer.way == PREFIX_ONCE, scorer.reason
     prompts = prompts_of(30, 6)
     assert np.abs(scorer.score(prompts) - oracle(backbone, prompts, CANDIDATES)).max() < 1e-4
 
