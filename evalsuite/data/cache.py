@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -47,11 +47,22 @@ class ArrowTexts(Sequence[str]):
             yield from batch.to_pylist()
 
 
-def source_key(files: Sequence[tuple[str, int, int]], *options: object) -> str:
-    """A name for what is parsed: (path, bytes, modification time in ns) of every file, and whatever changes parsing."""
-    paths, sizes, times = zip(*files, strict=True)
-    digest = hashlib.blake2b("\0".join([repr(options), *paths]).encode("utf-8", "surrogateescape"), digest_size=16)
-    digest.update(np.array([sizes, times], np.int64).tobytes())
+class SourceFiles(NamedTuple):
+    """The files of a corpus by column: path, bytes, and modification time in ns.
+
+    A tuple for each of many thousand files would keep the garbage collector busy for as long as listing them takes.
+    """
+
+    paths: list[str]
+    sizes: list[int]
+    times: list[int]
+
+
+def source_key(files: SourceFiles, *options: object) -> str:
+    """A name for what is parsed: the files as they are now, and whatever changes parsing."""
+    named = "\0".join([repr(options), *files.paths])
+    digest = hashlib.blake2b(named.encode("utf-8", "surrogateescape"), digest_size=16)
+    digest.update(np.array([files.sizes, files.times], np.int64).tobytes())
     return digest.hexdigest()
 
 

@@ -7,9 +7,10 @@ import re
 import string
 from collections.abc import Iterator, Sequence
 from io import FileIO
+from operator import attrgetter
 from pathlib import Path
 
-from evalsuite.data.cache import cached_corpus, source_key
+from evalsuite.data.cache import SourceFiles, cached_corpus, source_key
 from evalsuite.data.documents import Corpus, Document, Findings, UniqueIds, note
 from evalsuite.data.patent_record import PatentRecord
 from evalsuite.data.patent_xml import UnreadableRecordError, parse_record
@@ -22,34 +23,37 @@ TEXT_FIELDS = ("title", "abstract", "claim", "claims", "description")
 """What a text can be made of; "claim" is the first claim."""
 
 
-File = tuple[str, int, int]
-"""One XML file of the tree: path below the root, with "/"; bytes; time of its last change, ns since the epoch."""
+def list_files(root: Path) -> SourceFiles:
+    """Every ``*.xml`` below ``root``, with paths below it, in the same order on every machine.
 
-
-def list_files(root: Path) -> list[File]:
-    """Every ``*.xml`` below ``root``, sorted by path. Raises ``DataError`` where there is none."""
+    Raises:
+        DataError: no such folder, or no XML in it.
+    """
     if not root.is_dir():
         raise DataError(f"no folder {str(root)!r}; expected the root of an XML tree with train/ and test/")
-    files: list[File] = []
+    files = SourceFiles([], [], [])
     pending = [""]
     while pending:
         prefix = pending.pop()
         # Asked by descriptor, the system need not walk the whole path anew for every file.
-        folder = os.open(f"{root}/{prefix}", os.O_RDONLY)
+        folder, below = os.open(f"{root}/{prefix}", os.O_RDONLY), []
         try:
             with os.scandir(folder) as entries:
-                for entry in entries:
+                for entry in sorted(entries, key=attrgetter("name")):
                     name = entry.name
                     if entry.is_dir():
-                        pending.append(f"{prefix}{name}/")
+                        below.append(f"{prefix}{name}/")
                     elif name.endswith((".xml", ".XML")):
                         status = entry.stat()
-                        files.append((prefix + name, status.st_size, status.st_mtime_ns))
+                        files.paths.append(prefix + name)
+                        files.sizes.append(status.st_size)
+                        files.times.append(status.st_mtime_ns)
         finally:
             os.close(folder)
-    if not files:
+        pending += reversed(below)
+    if not files.paths:
         raise DataError(f"no .xml file below {str(root)!r}; expected an XML tree with train/ and test/")
-    return sorted(files)
+    return files
 
 
 def split_of(path: str) -> str:
@@ -72,14 +76,14 @@ def read_tree(root: Path, fields: Sequence[str], cache: Path) -> Corpus:
     """
     files = list_files(root)
     key = source_key(files, VERSION, tuple(fields))
-    return cached_corpus(cache, key, lambda findings: _documents(root, files, fields, findings))
+    return cached_corpus(cache, key, lambda findings: _documents(root, files.paths, fields, findings))
 
 
-def _documents(root: Path, files: list[File], fields: Sequence[str], findings: Findings) -> Iterator[Document]:
+def _documents(root: Path, paths: list[str], fields: Sequence[str], findings: Findings) -> Iterator[Document]:
     unique_id = UniqueIds(findings)
-    divided = any(split_of(path) for path, _, _ in files)
+    divided = any(map(split_of, paths))
     read = 0
-    for path, _, _ in files:
+    for path in paths:
         if divided and not split_of(path):
             note(findings, "outside train and test", path)
             continue
@@ -96,7 +100,7 @@ def _documents(root: Path, files: list[File], fields: Sequence[str], findings: F
             note(findings, quirk, identifier)
         yield Document(identifier, document.text, document.labels, document.split, document.date)
     if not read:
-        raise DataError(f"{root}: no patent record in any of {len(files)} .xml files")
+        raise DataError(f"{root}: no patent record in any of {len(paths)} .xml files")
 
 
 _NAME = re.compile(r"(?P<number>[^/_]+)(?:_(?P<day>\d\d)(?P<month>\d\d)(?P<year>\d{4}))?\.xml$", re.IGNORECASE)

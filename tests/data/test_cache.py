@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evalsuite.data import cache
-from evalsuite.data.cache import cached_corpus, source_key
+from evalsuite.data.cache import SourceFiles, cached_corpus, source_key
 from evalsuite.data.documents import Document, Findings, note
 from evalsuite.data.splits import text_hash
 from evalsuite.errors import DataError, StoreError
@@ -65,15 +65,15 @@ def test_memory_is_bounded_by_a_batch_not_by_the_corpus(tmp_path: Path, monkeypa
 
 
 def test_the_key_changes_with_files_and_options() -> None:
-    files = [("a/b.xml", 10, 1), ("c.xml", 20, 2)]
+    files = SourceFiles(["a/b.xml", "c.xml"], [10, 20], [1, 2])
     keys = {
         source_key(files, 1, "abstract"),
         source_key(files, 2, "abstract"),
         source_key(files, 1, "title"),
-        source_key(files[:1], 1, "abstract"),
-        source_key([("a/b.xml", 11, 1), files[1]], 1, "abstract"),
-        source_key([("a/b.xml", 10, 3), files[1]], 1, "abstract"),
-        source_key([("a/d.xml", 10, 1), files[1]], 1, "abstract"),
+        source_key(SourceFiles(["a/b.xml"], [10], [1]), 1, "abstract"),
+        source_key(files._replace(sizes=[11, 20]), 1, "abstract"),
+        source_key(files._replace(times=[3, 2]), 1, "abstract"),
+        source_key(files._replace(paths=["a/d.xml", "c.xml"]), 1, "abstract"),
     }
     assert len(keys) == 7
 
