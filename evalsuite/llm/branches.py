@@ -28,7 +28,7 @@ from torch.utils.checkpoint import checkpoint
 
 from evalsuite.contracts import Floats
 from evalsuite.llm.backbone import Backbone, base_of
-from evalsuite.llm.batching import map_batches, pad
+from evalsuite.llm.batching import map_batches, pad, prediction_budget
 from evalsuite.llm.label_scoring import (
     CHECK_LABELS,
     LOGITS,
@@ -102,7 +102,7 @@ class LabelBranches:
         max_length: int,
         token_budget: int = 8192,
     ) -> None:
-        self.backbone, self.token_budget = backbone, token_budget
+        self.backbone, self.token_budget = backbone, prediction_budget(token_budget, backbone.device)
         yes, no = answers
         self.labels = len(questions)
         self.vocabulary = base_of(backbone.model).config.get_text_config().vocab_size

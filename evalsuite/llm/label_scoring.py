@@ -22,7 +22,7 @@ from torch import Tensor
 
 from evalsuite.contracts import Floats
 from evalsuite.llm.backbone import Backbone, base_of
-from evalsuite.llm.batching import map_batches, pad, to_device
+from evalsuite.llm.batching import map_batches, pad, prediction_budget, to_device
 from evalsuite.llm.label_tree import LabelTree, blocks, build_tree
 from evalsuite.llm.logits import evaluation, last_logits, log_likelihood, positions_of
 from evalsuite.llm.prefix import Prefix, read_prefix
@@ -54,7 +54,7 @@ class LabelScorer:
     ) -> None:
         self.backbone = backbone
         self.candidates = [list(candidate) for candidate in candidates]
-        self.token_budget = token_budget
+        self.token_budget = prediction_budget(token_budget, backbone.device)
         self.divisors = np.asarray(divisors or [1.0] * len(self.candidates), dtype=np.float32)
         self.vocabulary = base_of(backbone.model).config.get_text_config().vocab_size
         # a tree takes half of the budget at most, so that prompts find room beside it

@@ -10,7 +10,15 @@ from transformers import AutoTokenizer
 
 from evalsuite.errors import ModelError
 from evalsuite.llm.backbone import choose_pad_token
-from evalsuite.llm.batching import encode, map_batches, micro_batches, pad, steps_of_epoch
+from evalsuite.llm.batching import (
+    CPU_TOKENS,
+    encode,
+    map_batches,
+    micro_batches,
+    pad,
+    prediction_budget,
+    steps_of_epoch,
+)
 
 MODELS = ("tiny_llama", "tiny_gemma3", "tiny_qwen")
 TEXTS = ["", "short", "a much longer document about the treatment of water " * 5]
@@ -104,3 +112,9 @@ def test_map_batches_without_memory_for_one_document() -> None:
 
 def test_map_batches_of_nothing() -> None:
     assert map_batches(lambda rows: rows, [], 100) == []
+
+
+def test_a_prediction_on_the_cpu_takes_batches_that_stay_in_its_cache() -> None:
+    assert prediction_budget(8192, torch.device("cpu")) == CPU_TOKENS
+    assert prediction_budget(100, torch.device("cpu")) == 100
+    assert prediction_budget(8192, torch.device("cuda")) == 8192
