@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from evalsuite.contracts import Example, Floats, RunContext, Scores
 from evalsuite.llm.backbone import Backbone, longest_input
-from evalsuite.llm.batching import Encoded, encode, map_batches, pad, to_device
+from evalsuite.llm.batching import Encoded, encode, map_batches, pad, prediction_budget, to_device
 from evalsuite.llm.footprint import model_facts
 from evalsuite.llm.logits import evaluation
-from evalsuite.llm.pooling import Pooling, classify
+from evalsuite.llm.pooling import Pooling, classify, may_cut_short
 from evalsuite.llm.training import Objective
 from evalsuite.metrics import one_hot
 from evalsuite.prompts import PromptEncoder
@@ -60,15 +60,16 @@ class TextClassifier:
 
     def logits(self, encoded: Encoded, count: Callable[[int], None] = lambda documents: None) -> Floats:
         """Logits, float32 [n, k], by batches of like length, without dropout."""
-        backbone = self.backbone
+        backbone, shortcut = self.backbone, may_cut_short(self.backbone, self.pooling)
 
         def classify_rows(rows: list[int]) -> list[Floats]:
             batch = to_device(self.batch(encoded, rows), backbone.device)
             with backbone.arithmetic():
-                return list(classify(backbone.model, batch, self.pooling).cpu().numpy())
+                return list(classify(backbone.model, batch, self.pooling, shortcut).cpu().numpy())
 
         with evaluation(backbone.model):
-            rows = map_batches(classify_rows, encoded.lengths, self.options.token_budget, count)
+            budget = prediction_budget(self.options.token_budget, backbone.device)
+            rows = map_batches(classify_rows, encoded.lengths, budget, count)
         return np.array(rows, dtype=np.float32).reshape(len(rows), len(self.ctx.labels))
 
     def batch(self, encoded: Encoded, rows: Sequence[int]) -> dict[str, Tensor]:
@@ -102,13 +103,14 @@ class TextClassifier:
         """
         held_out, metric = self.encode([example.text for example in validation]), self.ctx.primary_metric
         self.ctx.facts["train_truncated_share"] = encoded.truncated
+        shortcut = may_cut_short(self.backbone, self.pooling)
 
         def collate(rows: Sequence[int]) -> dict[str, Tensor]:
             chosen = torch.tensor(rows)
             return {**self.batch(encoded, rows), **{name: column[chosen] for name, column in columns.items()}}
 
         def losses_of(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-            return losses(classify(model, batch, self.pooling), batch)
+            return losses(classify(model, batch, self.pooling, shortcut), batch)
 
         return Objective(
             items=range(len(encoded.ids)),

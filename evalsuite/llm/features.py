@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from evalsuite.contracts import Floats
 from evalsuite.errors import ModelError
 from evalsuite.llm.backbone import Backbone, base_of
-from evalsuite.llm.batching import Encoded, map_batches, pad, to_device
+from evalsuite.llm.batching import Encoded, map_batches, pad, prediction_budget, to_device
 from evalsuite.llm.layers import check_layer, layer_stack
 from evalsuite.llm.logits import evaluation
 from evalsuite.llm.pooling import POOLINGS
@@ -62,7 +62,7 @@ def pooled_features(
         return list(states.cpu().numpy())
 
     with evaluation(backbone.model):
-        found = map_batches(pool_rows, encoded.lengths, token_budget, count)
+        found = map_batches(pool_rows, encoded.lengths, prediction_budget(token_budget, backbone.device), count)
     states = np.array(found, dtype=np.float32).reshape(len(found), len(wanted), config.hidden_size)
     return {layer: np.ascontiguousarray(states[:, at]) for at, layer in enumerate(wanted)}
 

@@ -1,0 +1,42 @@
+"""Row 6, our side: the embedder of the frozen method."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.worker import Outputs, Work, serve
+from evalsuite.contracts import RunContext
+from evalsuite.llm.backbone import load_base_model
+from evalsuite.llm.embedder import Embedder
+from evalsuite.llm.source import model_identity
+from evalsuite.plugins.frozen import FrozenConfig
+from evalsuite.progress import Silent
+
+
+def setup(job: Path, settings: dict[str, Any]) -> Work:
+    """Settings: ``cached``, whether the texts have been embedded before; a new embedder reads them each time."""
+    config = FrozenConfig(model=str(job / "model"), dtype="float32", load_in_4bit=False, max_length=256)
+    backbone = load_base_model(config, "cpu")
+    texts = json.loads((job / "texts.json").read_text(encoding="utf-8"))
+    ctx = RunContext("t", ("a", "b"), False, 0, "cpu", job, job / "cache", Silent())
+    identity = model_identity(config) if settings["cached"] else ""
+
+    def work() -> Outputs:
+        embedder = Embedder(backbone, ctx, config, bidirectional=False)
+        embedder.pooling, embedder.normalize, embedder.identity = "mean", True, identity
+        embedded = embedder.embed(texts)
+        (vectors,) = embedded.vectors.values()
+        return {"vectors": vectors, **({"cached": np.array(embedded.cached)} if identity else {})}
+
+    if identity:
+        work()
+    lengths = np.array(Embedder(backbone, ctx, config, bidirectional=False).reader.encode(texts).lengths)
+    return lambda: {**work(), "lengths": lengths}
+
+
+if __name__ == "__main__":
+    serve(setup)
