@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from evalsuite.errors import ModelError
 from evalsuite.llm.backbone import Backbone, base_of
+from evalsuite.llm.batching import pad, to_device
+from evalsuite.llm.layers import layer_stack
+from evalsuite.llm.logits import evaluation
+from evalsuite.llm.one_token import one_token_alone
+
+TRIED = 3, 9  # tokens of the texts on which a shortcut is tried
+ROUNDED = 0.05  # how far states may differ in 16 bits, as a share of their length
 
 Pooling = Literal["last", "mean", "max", "attention", "own"]
+
+
+def last_tokens(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column, int64 [b] each, of each document's last real token: mask [b, t]."""
+    columns = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(dim=1)
+    return torch.arange(len(mask), device=mask.device), columns
 
 
 def pool_last(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -18,8 +33,7 @@ def pool_last(hidden: Tensor, mask: Tensor) -> Tensor:
 
     Found by the mask, so that it is right for padding on either side and where the padding token is also a word.
     """
-    last = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(dim=1)
-    return hidden[torch.arange(len(hidden), device=hidden.device), last]
+    return hidden[last_tokens(mask)]
 
 
 def pool_mean(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -75,20 +89,69 @@ def add_attention_pooling(backbone: Backbone) -> None:
     backbone.head = (*backbone.head, ATTENTION)
 
 
-def classify(model: Any, batch: dict[str, Tensor], pooling: str) -> Tensor:
+def classify(model: Any, batch: dict[str, Tensor], pooling: str, shortcut: bool = False) -> Tensor:
     """Class logits, float32 [b, k], of a sequence classifier for ``input_ids`` and ``attention_mask`` [b, t].
 
     ``pooling="own"`` is the model's own way, an encoder's. Otherwise the head reads the pooled state only, in its own
     precision: stock transformers runs it on every token, and stops with a dtype error where a float32 head sits on a
-    bfloat16 base.
+    bfloat16 base. ``shortcut`` is for models that ``may_cut_short``.
     """
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     if pooling == "own":
         own: Tensor = model(**inputs).logits.float()
         return own
     classifier = base_of(model)
-    hidden = getattr(classifier, classifier.base_model_prefix)(**inputs, use_cache=False).last_hidden_state
+    read = _read_shortly if shortcut else _read
+    hidden = read(classifier, inputs["input_ids"], inputs["attention_mask"], pooling)
     with torch.autocast(hidden.device.type, enabled=False):
         pool = getattr(classifier, ATTENTION) if pooling == "attention" else POOLINGS[pooling]
         logits: Tensor = classifier.score(pool(hidden, inputs["attention_mask"]).float())
     return logits
+
+
+def _read(classifier: Any, ids: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """Hidden states [b, t, h]."""
+    states: Tensor = classifier.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    return states
+
+
+def _read_shortly(classifier: Any, ids: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """Hidden states [b, t, h] that are right where ``pooling`` looks, of a causal model with padding on the right.
+
+    No real token sees padding then: without a mask, attention takes its causal kernel, which skips what lies above the
+    diagonal. For the last token's state the last layer is run for that token alone.
+    """
+    alone: AbstractContextManager[None] = nullcontext()
+    if pooling == "last" and (layer := _last_layer(classifier)) is not None:
+        alone = one_token_alone(layer, *last_tokens(mask), ids.shape[1])
+    with alone:
+        states: Tensor = classifier.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    return states
+
+
+def _last_layer(classifier: Any) -> nn.Module | None:
+    """None where it is not found, or is run a second time in the backward pass."""
+    try:
+        layer = layer_stack(classifier)[-1]
+    except ModelError:
+        return None
+    return None if layer.training and getattr(layer, "gradient_checkpointing", False) else layer
+
+
+def may_cut_short(backbone: Backbone, pooling: str) -> bool:
+    """Whether a model gives the same states by the shortcut as without, tried on two texts of unlike length.
+
+    It does where it is causal; not every decoder is.
+    """
+    if pooling == "own":
+        return False
+    classifier = base_of(backbone.model)
+    vocabulary = classifier.config.get_text_config().vocab_size
+    texts = [[(7 * at + length) % vocabulary for at in range(length)] for length in TRIED]
+    batch = to_device(pad(texts, backbone.tokenizer.pad_token_id), backbone.device)
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    looked_at = last_tokens(mask) if pooling == "last" else mask.bool()
+    with evaluation(backbone.model), backbone.arithmetic():
+        plain, short = (read(classifier, ids, mask, pooling)[looked_at].float() for read in (_read, _read_shortly))
+    difference = (plain - short).norm(dim=-1) / plain.norm(dim=-1)
+    return bool((difference < (1e-4 if backbone.dtype == torch.float32 else ROUNDED)).all())

@@ -8,9 +8,11 @@ import pytest
 import torch
 from training_setup import classifier
 
-from evalsuite.llm.backbone import base_of
+from evalsuite.llm.backbone import base_of, recompute_activations
 from evalsuite.llm.batching import encode, pad
-from evalsuite.llm.pooling import classify, pool_last, pool_mean
+from evalsuite.llm.layers import layer_stack
+from evalsuite.llm.one_token import parts_of_one_token
+from evalsuite.llm.pooling import ATTENTION, AttentionPooling, classify, may_cut_short, pool_last, pool_mean
 
 TEXTS = ["", "The team won.", "shares fell " * 8, "the pad token <|end_of_text|></s><pad><|endoftext|>"]
 
@@ -69,3 +71,79 @@ def test_float32_head_on_a_bfloat16_base_needs_no_autocast(tiny_llama: Path) -> 
         assert classify(backbone.model, batch, "last").dtype == torch.float32
         with torch.autocast("cpu", torch.bfloat16):
             assert classify(backbone.model, batch, "last").dtype == torch.float32
+
+
+DECODERS = ["tiny_llama", "tiny_mistral", "tiny_gemma3", "tiny_qwen", "tiny_hybrid"]
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
+@pytest.mark.parametrize("name", DECODERS)
+def test_the_shortcut_gives_the_same_logits_and_gradients(
+    name: str, pooling: str, request: pytest.FixtureRequest
+) -> None:
+    """Texts shorter and longer than the windows, beside the reading with a mask of every token's every layer."""
+    backbone = classifier(request.getfixturevalue(name))
+    if pooling == "attention":
+        base_of(backbone.model).add_module(ATTENTION, AttentionPooling(32))
+    batch = pad(encode(backbone.tokenizer, TEXTS, 32).ids, backbone.tokenizer.pad_token_id)
+    assert may_cut_short(backbone, pooling)
+    found = []
+    for shortcut in (False, True):
+        backbone.model.zero_grad()
+        logits = classify(backbone.model, batch, pooling, shortcut)
+        logits.square().sum().backward()
+        found.append((logits, [p.grad.clone() for p in backbone.model.parameters() if p.grad is not None]))
+    (plain, expected), (short, gradients) = found
+    torch.testing.assert_close(short, plain, atol=1e-5, rtol=1e-4)
+    for gradient, wanted in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-5 * float(wanted.abs().max() + 1))
+
+
+def test_the_last_layer_is_run_for_one_token(tiny_llama: Path) -> None:
+    backbone = classifier(tiny_llama)
+    batch = pad(encode(backbone.tokenizer, TEXTS, 32).ids, backbone.tokenizer.pad_token_id)
+    layers, seen = layer_stack(backbone.model), []
+    for layer in layers:
+        assert len(parts_of_one_token(layer)) == 3
+        layer.mlp.down_proj.register_forward_hook(lambda _, given, __: seen.append(tuple(given[0].shape[:2])))
+    with torch.no_grad():
+        classify(backbone.model, batch, "last", shortcut=True)
+    assert seen == [tuple(batch["input_ids"].shape), (len(TEXTS), 1)]
+
+
+@pytest.mark.parametrize("name", ["tiny_llama", "tiny_mistral"])
+def test_a_model_that_reads_both_ways_is_not_cut_short(name: str, request: pytest.FixtureRequest) -> None:
+    backbone = classifier(request.getfixturevalue(name))
+    assert may_cut_short(backbone, "mean")
+    base_of(backbone.model).config.is_causal = False
+    assert not may_cut_short(backbone, "mean")
+    assert not may_cut_short(backbone, "last")
+
+
+def test_an_encoders_own_way_is_not_cut_short(tiny_llama: Path) -> None:
+    assert not may_cut_short(classifier(tiny_llama), "own")
+
+
+def test_a_last_layer_that_is_run_again_runs_whole(tiny_llama: Path) -> None:
+    """Gradient checkpointing runs it a second time in the backward pass, when its parts are whole again."""
+    backbone = classifier(tiny_llama)
+    batch = pad(encode(backbone.tokenizer, TEXTS, 32).ids, backbone.tokenizer.pad_token_id)
+    gradients = []
+    for recompute in (False, True):
+        recompute_activations(backbone.model, recompute)
+        backbone.model.train().zero_grad()
+        classify(backbone.model, batch, "last", shortcut=True).sum().backward()
+        gradients.append([p.grad.clone() for p in backbone.model.parameters() if p.grad is not None])
+    for again, once in zip(*gradients, strict=True):
+        torch.testing.assert_close(again, once)
+
+
+def test_4bit_layers_run_whole(tiny_llama: Path) -> None:
+    """bitsandbytes unpacks a matrix whole, however few tokens there are."""
+    backbone = classifier(tiny_llama, load_in_4bit=True)
+    assert parts_of_one_token(layer_stack(backbone.model)[-1]) == []
+    assert may_cut_short(backbone, "last")
+
+
+def test_bfloat16_may_be_cut_short(tiny_llama: Path) -> None:
+    assert may_cut_short(classifier(tiny_llama, dtype="bfloat16"), "last")
