@@ -18,6 +18,17 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
+def free_memory(device: str) -> int:
+    """Bytes that are free on a device: on the CPU, what can be had without swapping."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
 def reset_peak_memory() -> None:
     """Count the most resident memory anew, from what is held now; only Linux can, elsewhere it stays the process's."""
     if os.access(_CLEAR, os.W_OK):

@@ -11,6 +11,7 @@ from typing import Any
 
 from evalsuite.contracts import RunContext
 from evalsuite.errors import StoreError
+from evalsuite.memory import free_memory
 from evalsuite.preparation import Prepared
 from evalsuite.store import find_runs, open_run
 
@@ -63,22 +64,12 @@ def check(needed: Mapping[str, Any], prepared: Prepared) -> None:
             "free space or choose another --output_path"
         )
     memory = needed.get("memory_bytes", 0)
-    if memory > (available := _available_memory(prepared.device)):
+    if memory > (available := free_memory(prepared.device)):
         log.warning("this run may need %s of memory, %s is free: an estimate", _gib(memory), _gib(available))
 
 
 def _existing(path: Path) -> Path:
     return next(parent for parent in (path, *path.absolute().parents) if parent.is_dir())
-
-
-def _available_memory(device: str) -> int:
-    if device.startswith("cuda"):
-        import torch
-
-        return int(torch.cuda.mem_get_info(device)[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available)
 
 
 def _gib(size: int) -> str:

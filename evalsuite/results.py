@@ -13,6 +13,7 @@ from evalsuite.attempts import Attempt
 from evalsuite.collapse import Collapse
 from evalsuite.decision import Decision
 from evalsuite.identity import run_id
+from evalsuite.llm.reuse import kept_bytes
 from evalsuite.memory import peak_gpu_memory
 from evalsuite.metrics import LOWER_IS_BETTER, Report, one_hot
 from evalsuite.opening import DEFAULT_TEMPLATE, OTHER_DATA, other_data
@@ -139,8 +140,17 @@ def _cost(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         phases[name].tokens += int(facts.pop(f"{name}_tokens", 0) or 0)
     return {
         **outcome.accounting.to_json(),
-        "peak_memory_bytes": {"cpu": peak_memory(), "gpu": peak_gpu_memory()},
+        "peak_memory_bytes": _peaks(),
         "usd": facts.pop("usd", None),
+    }
+
+
+def _peaks() -> dict[str, int | None]:
+    """The run's own memory, without a base model that is kept for the next run."""
+    gpu = peak_gpu_memory()
+    return {
+        "cpu": peak_memory() - kept_bytes("cpu"),
+        "gpu": None if gpu is None else gpu - kept_bytes("gpu"),
     }
 
 

@@ -31,7 +31,9 @@ def sweep(
     jobs: int = typer.Option(1, "--jobs", min=1, help="Cells that run at the same time, each with a GPU of its own."),
     retry: int = typer.Option(0, "--retry", min=0, help="How often cells that failed are tried again."),
     reuse_model: bool = typer.Option(
-        False, "--reuse-model", help="Load the base model once for consecutive cells that share it."
+        None,
+        "--reuse-model/--no-reuse-model",
+        help="Run consecutive cells of one base model in one process (default: for methods that ship with evalsuite).",
     ),
     overwrite: str = typer.Option(None, "--overwrite", help="missing or always (default: missing)."),
     plugin: list[str] = PLUGIN,
@@ -40,7 +42,7 @@ def sweep(
     ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON on stdout."),
 ) -> None:
-    """Run every cell of a sweep file, each in a child process; complete cells are skipped, so it can be repeated."""
+    """Run every cell of a sweep file in a child process; complete cells are skipped, so it can be repeated."""
     planned = read_sweep(name, assignments or ())
     folder = Path(output_path or f"runs/{planned.name}")
     planned = _placed(planned, folder, overwrite, plugin)

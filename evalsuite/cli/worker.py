@@ -1,4 +1,4 @@
-"""Runs one command line after the other in this process, for ``sweep --reuse-model``.
+"""Runs one command line after the other in this process, for cells of a sweep that share a base model.
 
 Started as ``python -m evalsuite.cli.worker``. A request is a line of JSON on stdin, ``{"arguments": [...], "log":
 FILE}``; the answer a line on stdout, ``{"code": the exit code, "output": what the command printed}``. Everything else

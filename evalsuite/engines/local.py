@@ -1,4 +1,4 @@
-"""Runs cells on this machine, each in a process of its own unless they share a base model: see ``--reuse-model``."""
+"""Runs cells on this machine, each in a process of its own unless they share one that keeps their base model."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from evalsuite.engines.local import Finished, Watcher, run_cells
 from evalsuite.errors import EvalsuiteError, TrainingError
 from evalsuite.preparation import loads_model, prepare
-from evalsuite.registry import Registry
+from evalsuite.registry import BUILT_IN, Registry
 from evalsuite.store import digest_of, open_run
 from evalsuite.sweep import Cell, Sweep, Tuning, resolve_cell, tuned, tunings
 from evalsuite.tuning import choose
@@ -23,12 +23,13 @@ BASE_OPTIONS = ("model", "load_in_4bit", "dtype", "attn_implementation", "trust_
 @dataclass(frozen=True)
 class Settings:
     """How a sweep runs. ``jobs`` at a time; failed cells again up to ``retry`` times; ``reuse_model``: consecutive
-    cells of one base model in one process that keeps it."""
+    cells of one base model in one process that keeps it; None: those of methods that ship with evalsuite alone, which
+    are known to leave nothing behind."""
 
     folder: Path
     jobs: int = 1
     retry: int = 0
-    reuse_model: bool = False
+    reuse_model: bool | None = None
 
 
 class Phases(Protocol):
@@ -118,7 +119,10 @@ def _run(
 ) -> dict[str, Finished]:
     """Run the cells that are not complete; those that fail once more, as often as ``retry`` says, after the others."""
     kept = _Kept(watcher, {})
-    base_of = (lambda cell: base_model(registry, sweep, cell)) if settings.reuse_model else (lambda cell: "")
+
+    def base_of(cell: Cell) -> str:
+        return base_model(registry, sweep, cell, settings.reuse_model)
+
     for _ in range(settings.retry + 1):
         run_cells(_waiting(registry, sweep, cells, kept.finished), settings.folder / LOGS, settings.jobs, kept, base_of)
         cells = [cell for cell in cells if kept.outcomes[_key(cell)].state == "failed"]
@@ -127,11 +131,13 @@ def _run(
     return kept.outcomes
 
 
-def base_model(registry: Registry, sweep: Sweep, cell: Cell) -> str:
-    """Which model a cell reads, in which precision and on which device; "" where it loads none."""
+def base_model(registry: Registry, sweep: Sweep, cell: Cell, reuse: bool | None) -> str:
+    """Which model a cell reads, in which precision and on which device; "" where it loads none, or where, for
+    ``reuse``, see ``Settings``, it is to have a process of its own."""
     spec, _, method = resolve_cell(registry, sweep, cell)
     options = spec.method_options
-    if not loads_model(method, method.config.model_validate(options)):
+    may = registry.owner("method", method.name) in BUILT_IN if reuse is None else reuse
+    if not may or not loads_model(method, method.config.model_validate(options)):
         return ""
     return digest_of([spec.device, *(options.get(name) for name in BASE_OPTIONS)])
 

@@ -33,8 +33,9 @@ from evalsuite.errors import ModelError
 from evalsuite.llm.matmul import use_fast_products
 from evalsuite.llm.options import ModelOptions
 from evalsuite.llm.quantisation import keep_weights_in_place, nf4
-from evalsuite.llm.reuse import read_once
+from evalsuite.llm.reuse import Held, read_once
 from evalsuite.llm.source import files_stamp, first_line, read_config, resolve_model
+from evalsuite.memory import free_memory
 
 
 @dataclass
@@ -224,7 +225,7 @@ def _load(
         torch.cuda.set_device(device)  # generators, memory figures and quantisation kernels follow the current device
     with quiet(bars=not Path(name).is_dir()):
         try:
-            read, copied = read_once(key, lambda: _read(architecture, name, arguments, vocabulary), _copy)
+            read, copied = read_once(key, lambda: _read(architecture, name, arguments, vocabulary), _copy, _weigh)
             if copied:
                 _draw_missing(read)
         except ModelError:
@@ -285,6 +286,12 @@ def _copy(read: _Read) -> _Read:
 
 def _tensors(model: nn.Module) -> list[Tensor]:
     return [*model.parameters(), *model.buffers()]
+
+
+def _weigh(read: _Read) -> Held:
+    size = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(read.model))
+    device = str(read.model.device)
+    return Held(device, size, free_memory(device))
 
 
 def _draw_missing(read: _Read) -> None:

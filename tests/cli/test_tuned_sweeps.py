@@ -17,8 +17,10 @@ import yaml
 
 from evalsuite.cli.app import main
 from evalsuite.engines.local import Finished, run_cells
+from evalsuite.engines.sweeping import base_model
+from evalsuite.registry import build_registry
 from evalsuite.store import find_runs, open_run
-from evalsuite.sweep import Cell
+from evalsuite.sweep import Cell, expand
 
 TESTS = Path(__file__).parent.parent
 PLUGINS = [str(TESTS / "spy_plugin.py"), str(TESTS / "moody_plugin.py")]
@@ -211,6 +213,24 @@ def test_cells_of_one_base_share_a_worker_and_one_that_dies_takes_no_other_with_
         assert one.log is not None
         assert other.log is not None
         assert other.log.read_text(encoding="utf-8") == one.log.read_text(encoding="utf-8")
+
+
+def test_cells_share_a_process_by_their_base_where_their_method_is_known_to_leave_nothing_behind() -> None:
+    registry = build_registry(PLUGINS)
+    cells = [
+        {"method": "embedding", "model": "bundled", "lora_r": 4},
+        {"method": "embedding", "model": "bundled", "lora_r": 8, "seeds": 2},
+        {"method": "embedding", "model": "bundled", "dtype": "bfloat16"},
+        {"method": "tfidf"},
+        {"method": "heavy"},
+    ]
+    sweep = expand("some", {"base": {"task": "words", "device": "cpu"}, "cells": cells})
+    four, eight, again, rounded, *others = (base_model(registry, sweep, cell, None) for cell in sweep.cells)
+    assert four == eight == again != rounded
+    assert rounded
+    assert others == ["", ""]
+    assert [bool(base_model(registry, sweep, cell, True)) for cell in sweep.cells] == [True] * 4 + [False, True]
+    assert [base_model(registry, sweep, cell, False) for cell in sweep.cells] == [""] * 6
 
 
 def test_another_base_has_another_worker(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import evalsuite
-from evalsuite import runner
+from evalsuite import results, runner
 from evalsuite.llm import backbone, reuse
 from evalsuite.llm.backbone import Backbone, load_base_model, load_causal_lm, load_sequence_classifier
 from evalsuite.llm.options import ModelOptions
@@ -102,6 +102,25 @@ def test_it_is_read_once_until_something_else_is_asked_for(
     config.write_text(config.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     load("base", str(tiny_llama), 0)
     assert len(read) == 7  # its files have changed
+
+
+def test_only_a_small_model_is_kept_and_its_memory_is_no_runs(
+    tiny_llama: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reuse.keep_base_models()
+    assert reuse.kept_bytes("cpu") == 0
+    loaded = load("base", str(tiny_llama), 0).model
+    size = sum(value.numel() * value.element_size() for value in (*loaded.parameters(), *loaded.buffers()))
+    assert (reuse.kept_bytes("cpu"), reuse.kept_bytes("gpu")) == (size, 0)
+    monkeypatch.setattr(results, "peak_memory", lambda: 3 * size)
+    assert results._peaks()["cpu"] == 2 * size
+    for free, kept in ((size * 10, size), (size * 10 - 1, 0)):
+        reuse.keep_base_models()
+        monkeypatch.setattr(backbone, "free_memory", lambda device, free=free: free)
+        first, second = (load("base", str(tiny_llama), 0).model for _ in range(2))
+        assert reuse.kept_bytes("cpu") == kept
+        assert all(map(torch.equal, first.parameters(), second.parameters()))
+        assert first is not second
 
 
 def test_what_was_there_before_is_not_looked_through_again_and_models_are(tiny_llama: Path, tiny_bert: Path) -> None:
