@@ -43,8 +43,10 @@ class Side:
     """One side: a ``module`` that serves rounds, or a ``command`` that is timed as a whole process.
 
     peer: it runs in the peers' environment. tries: settings of which the fastest is taken, each tried once; what every
-    one took is written down. In a command, {python}, {bin} and {job} stand for the environment's interpreter, the
-    folder it lies in, and the job's folder; it may write what the check compares to {job}/NAME.npz.
+    one took is written down. share: how much of the work it does in a round, where all of it would take too long; its
+    seconds are divided by that, and its name should say so. In a command, {python}, {bin} and {job} stand for the
+    environment's interpreter, the folder it lies in, and the job's folder; it may write what the check compares to
+    {job}/NAME.npz.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Side:
     peer: bool = False
     tries: Sequence[Mapping[str, Any]] = ()
     command: Sequence[str] = ()
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,7 @@ def fastest(side: Side, job: Path, cores: int | None, say: Callable[[str], None]
         candidate = replace(side, settings={**side.settings, **settings}, tries=())
         with closing(start(candidate, job, cores)) as running:
             running.round()
-            seconds, _ = running.round()
+            seconds = running.round()[0] / side.share
         say(f"  {side.name} with {settings}: {seconds:.3f} s")
         tried.append({"settings": dict(settings), "seconds": seconds})
     if not tried:
@@ -232,6 +235,7 @@ def measure(
         for turn in range(rounds + 1):
             for one in running:
                 took, peak = one.round()
+                took /= one.side.share
                 say(f"  round {turn}, {one.side.name}: {took:.3f} s")
                 if turn:
                     seconds[one.side.name].append(took)
@@ -269,6 +273,7 @@ def summary(
             {
                 "name": side.name,
                 "settings": dict(side.settings),
+                "share": side.share,
                 "tried": tried[side.name],
                 "seconds": list(seconds[side.name]),
                 "peak_bytes": list(peaks[side.name]),

@@ -6,21 +6,21 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.worker import serve
+from benchmarks.worker import Work, serve
 from evalsuite.data.patent_tree import read_tree
 
 FIELDS = ("title", "abstract", "claims")
 
 
-def setup(job: Path, settings: dict[str, Any]) -> Any:
+def setup(job: Path, settings: dict[str, Any]) -> Work:
     """Reads the tree with the cache it has filled here, or with a new one each time."""
-    kept = tempfile.TemporaryDirectory(dir=job)
+    kept = Path(tempfile.mkdtemp(dir=job))
     if settings["cached"]:
-        read_tree(job / "tree", FIELDS, Path(kept.name))
+        read_tree(job / "tree", FIELDS, kept)
 
     def work() -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=job) as empty:
-            corpus = read_tree(job / "tree", FIELDS, Path(kept.name if settings["cached"] else empty))
+            corpus = read_tree(job / "tree", FIELDS, kept if settings["cached"] else Path(empty))
             return {
                 "numbers": corpus.ids,
                 "codes": [" ".join(codes) for codes in corpus.labels],

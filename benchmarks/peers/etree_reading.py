@@ -9,7 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from benchmarks.worker import serve
+from benchmarks.worker import Work, serve
 
 TEXTS = ("tis/ti", "abs/ab", "cls/cl")
 
@@ -39,7 +39,7 @@ def in_steps(path: str) -> ET.Element:
 FORMS: dict[str, Callable[[str], ET.Element]] = {"string": from_string, "path": from_path, "steps": in_steps}
 
 
-def setup(job: Path, settings: dict[str, Any]) -> Any:
+def setup(job: Path, settings: dict[str, Any]) -> Work:
     """Reads the tree; a file that does not parse is left out."""
     parse = FORMS[settings["form"]]
 
