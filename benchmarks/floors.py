@@ -45,6 +45,39 @@ def forward_flops(config: PretrainedConfig, lengths: Iterable[int], *, context: 
     return count
 
 
+def training_flops(config: PretrainedConfig, lengths: Iterable[int], logits: int, rank: int = 8) -> float:
+    """Operations of LoRA training on sequences of these ``lengths`` that no exact gradient can do without.
+
+    Forward as ``forward_flops`` has it; backward as much again for the gradients of the states, none for frozen
+    weights; attention's backward pass takes twice its forward pass, since each of its two products has two gradients. 6
+    more an adapter's weight and token. ``logits``: positions with a loss. Not needed, and not counted: the last layer at
+    other positions but for its keys and values, and gradients of what the first layer reads.
+    """
+    lengths = list(lengths)
+    tokens, weights, layers = sum(lengths), layer_weights(config), config.num_hidden_layers
+    head = _head_width(config)
+    queries, values = (
+        config.hidden_size * config.num_attention_heads * head,
+        2 * config.hidden_size * (config.num_key_value_heads * head),
+    )
+    linear = weights * (layers - 1) * tokens + values * tokens + (weights - values) * logits
+    attention = forward_flops(config, lengths) - 2.0 * weights * layers * tokens
+    return (
+        2 * 2.0 * (linear + config.hidden_size * config.vocab_size * logits)
+        - 2.0 * (queries + values) * tokens
+        + 3 * attention * (layers - 1) / layers
+        + 6.0 * adapter_weights(config, rank) * tokens * (layers - 1) / layers
+    )
+
+
+def adapter_weights(config: PretrainedConfig, rank: int = 8) -> int:
+    """Weights of a LoRA adapter on all linear layers of Llama's form: rank * (in + out) each (arXiv 2106.09685)."""
+    width, head = config.hidden_size, _head_width(config)
+    queries, values = config.num_attention_heads * head, config.num_key_value_heads * head
+    sides = 2 * (width + queries) + 2 * (width + values) + 3 * (width + config.intermediate_size)
+    return int(rank * sides * config.num_hidden_layers)
+
+
 def layer_weights(config: PretrainedConfig) -> int:
     """Weights of one layer of Llama's form that enter a matrix product: attention with grouped heads, gated MLP."""
     head = _head_width(config)
