@@ -49,17 +49,14 @@ def training_flops(config: PretrainedConfig, lengths: Iterable[int], logits: int
     """Operations of LoRA training on sequences of these ``lengths`` that no exact gradient can do without.
 
     Forward as ``forward_flops`` has it; backward as much again for the gradients of the states, none for frozen
-    weights; attention's backward pass takes twice its forward pass, since each of its two products has two gradients. 6
-    more an adapter's weight and token. ``logits``: positions with a loss. Not needed, and not counted: the last layer at
-    other positions but for its keys and values, and gradients of what the first layer reads.
+    weights; attention's backward pass takes twice its forward pass, since each of its two products has two gradients.
+    6 more an adapter's weight and token. ``logits``: positions with a loss. Not needed, and not counted: the last layer
+    at other positions but for its keys and values, and gradients of what the first layer reads.
     """
     lengths = list(lengths)
     tokens, weights, layers = sum(lengths), layer_weights(config), config.num_hidden_layers
-    head = _head_width(config)
-    queries, values = (
-        config.hidden_size * config.num_attention_heads * head,
-        2 * config.hidden_size * (config.num_key_value_heads * head),
-    )
+    queries = config.hidden_size * config.num_attention_heads * _head_width(config)
+    values = 2 * config.hidden_size * config.num_key_value_heads * _head_width(config)
     linear = weights * (layers - 1) * tokens + values * tokens + (weights - values) * logits
     attention = forward_flops(config, lengths) - 2.0 * weights * layers * tokens
     return (
