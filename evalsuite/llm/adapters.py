@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from peft import (
     LoraConfig,
     PeftConfig,
@@ -82,6 +83,9 @@ def save_adapter(backbone: Backbone, directory: Path, leave_out: Sequence[str] =
 def attach_adapter(backbone: Backbone, directory: Path) -> None:
     """Put a saved adapter on a freshly loaded base, to predict.
 
+    In float32 it is added to the weights, so that a layer is one product again; it stays beside them, to be written
+    elsewhere. In 16 bits the sum would be rounded, in 4 bits it cannot be held: there it is computed beside the base.
+
     Raises:
         ModelError: the folder holds no adapter, its files are cut short, or it belongs to a model of another shape.
     """
@@ -102,6 +106,8 @@ def attach_adapter(backbone: Backbone, directory: Path) -> None:
             f" {wrong[0]!r}; load it on the model it was trained on"
         )
     keep_weights_in_place(backbone.model)
+    if backbone.dtype == torch.float32 and not backbone.quantised:
+        backbone.model.merge_adapter()
     backbone.model.eval()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from transformers import PreTrainedModel
 
 from evalsuite.errors import ModelError
@@ -28,6 +29,8 @@ def merged(backbone: Backbone, dtype: str) -> PreTrainedModel:
     model, adapter = backbone.model, None
     if isinstance(model, PeftModel):
         adapter = model.peft_config["default"], get_peft_model_state_dict(model, save_embedding_layers=False)
+        if any(isinstance(layer, LoraLayer) and layer.merged for layer in model.modules()):
+            model.unmerge_adapter()
         model = model.unload()
     if backbone.quantised:
         try:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file
 from training_setup import context, documents
 
 from evalsuite.errors import ModelError
-from evalsuite.llm.adapters import attach_adapter
+from evalsuite.llm.adapters import ADAPTER_WEIGHTS, attach_adapter
 from evalsuite.llm.backbone import load_sequence_classifier
 from evalsuite.llm.classifier import TextClassifier
 from evalsuite.llm.merging import merged
@@ -55,6 +57,40 @@ def test_weights_have_the_precision_that_is_asked(tiny_llama: Path, tmp_path: Pa
         model = merged(method._ready().backbone, asked)
         assert {str(tensor.dtype) for tensor in model.parameters()} == {f"torch.{found}"}
         assert not model.training
+
+
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_an_opened_adapter_is_added_to_float32_weights(use_dora: bool, tiny_qwen: Path, tmp_path: Path) -> None:
+    """Beside the trained model, whose adapter is computed next to the base."""
+    method = trained(str(tiny_qwen), tmp_path, use_dora=use_dora)
+    expected = logits_of(method._ready())
+    opened = Embedding.load(tmp_path, method.config, method.ctx)
+    assert all(layer.merged for layer in lora_layers(opened))
+    assert not any(layer.merged for layer in lora_layers(method))
+    np.testing.assert_allclose(logits_of(opened._ready()), expected, atol=1e-5, rtol=0)
+    # the saved adapter and the merged model are those of the trained one, not of a base that has it twice
+    opened.save(tmp_path / "again")
+    first, second = (load_file(folder / "adapter" / ADAPTER_WEIGHTS) for folder in (tmp_path, tmp_path / "again"))
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    opened._ready().backbone.model = merged(opened._ready().backbone, "float32")
+    np.testing.assert_allclose(logits_of(opened._ready()), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"load_in_4bit": True}], ids=str)
+def test_an_opened_adapter_stays_beside_rounded_weights(
+    options: dict[str, Any], tiny_qwen: Path, tmp_path: Path
+) -> None:
+    method = trained(str(tiny_qwen), tmp_path, **options)
+    expected = logits_of(method._ready())
+    opened = Embedding.load(tmp_path, method.config, method.ctx)
+    assert not any(layer.merged for layer in lora_layers(opened))
+    np.testing.assert_allclose(logits_of(opened._ready()), expected, atol=1e-5, rtol=0)
+
+
+def lora_layers(method: Embedding) -> list[LoraLayer]:
+    found = [module for module in method._ready().backbone.model.modules() if isinstance(module, LoraLayer)]
+    assert len(found) == 14
+    return found
 
 
 def test_what_cannot_be_dequantised_is_one_clear_line(
