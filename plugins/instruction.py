@@ -18,6 +18,7 @@ from evalsuite.llm.options import AnsweringOptions, LoraOptions, TrainingOptions
 from evalsuite.metrics import one_hot
 
 if TYPE_CHECKING:
+    from evalsuite.llm.batching import TokenIds
     from evalsuite.llm.branches import LabelBranches
     from evalsuite.llm.exporting import Exports
     from evalsuite.llm.training import Objective
@@ -54,7 +55,7 @@ class Instruction:
         attach_lora(self.backbone, self.config)
         answerer, metric = self.answerer, self.ctx.primary_metric
         self.ctx.facts.update(answerer.facts())
-        held_out, _ = answerer.encode([example.text for example in validation])
+        held_out = answerer.encode([example.text for example in validation]).ids
         validate = (lambda: metric(answerer.answer(held_out), validation)) if metric and validation else None
         if answerer.branches is not None:
             objective = self._questions(answerer.branches, train, validate)
@@ -102,9 +103,9 @@ class Instruction:
         prompts = self._prompts(train, [len(answer) for answer in answers])
         pad_id = self.backbone.tokenizer.pad_token_id
         return Objective(
-            items=list(zip(prompts, answers, strict=True)),
-            lengths=[len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)],
-            collate=lambda items: answer_batch(items, pad_id),
+            items=range(len(train)),
+            lengths=[prompt + len(answer) for prompt, answer in zip(prompts.lengths, answers, strict=True)],
+            collate=lambda rows: answer_batch([(prompts[row], answers[row]) for row in rows], pad_id),
             losses=answer_losses,
             validate=validate,
             ids=[example.id for example in train],
@@ -117,21 +118,21 @@ class Instruction:
         from evalsuite.llm.branches import branch_batch
         from evalsuite.llm.training import Objective
 
-        prompts = self._prompts(train)
+        prompts, gold = self._prompts(train), one_hot(train, len(self.ctx.labels))
         pad_id = self.backbone.tokenizer.pad_token_id
         return Objective(
-            items=list(zip(prompts, one_hot(train, len(self.ctx.labels)), strict=True)),
-            lengths=[len(prompt) + branches.tokens for prompt in prompts],
-            collate=lambda items: branch_batch(items, pad_id),
+            items=range(len(train)),
+            lengths=[length + branches.tokens for length in prompts.lengths],
+            collate=lambda rows: branch_batch([(prompts[row], gold[row]) for row in rows], pad_id),
             losses=lambda model, batch: branches.losses(batch),
             validate=validate,
             ids=[example.id for example in train],
         )
 
-    def _prompts(self, train: Sequence[Example], answers: Sequence[int] = ()) -> list[list[int]]:
-        prompts, truncated = self.answerer.encode([example.text for example in train], answers)
-        self.ctx.facts["train_truncated_share"] = truncated
-        return prompts
+    def _prompts(self, train: Sequence[Example], answers: Sequence[int] = ()) -> TokenIds:
+        encoded = self.answerer.encode([example.text for example in train], answers)
+        self.ctx.facts["train_truncated_share"] = encoded.truncated
+        return encoded.ids
 
 
 def preflight(config: InstructionConfig, ctx: RunContext, train: Sequence[Example]) -> Mapping[str, Any]:

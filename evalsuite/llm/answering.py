@@ -25,6 +25,7 @@ import numpy as np
 from evalsuite.contracts import RunContext, Scores
 from evalsuite.errors import OptionError
 from evalsuite.llm.backbone import Backbone, longest_input
+from evalsuite.llm.batching import Encoded
 from evalsuite.llm.branches import LabelBranches
 from evalsuite.llm.footprint import model_facts
 from evalsuite.llm.generation import AnswerGrammar, decode
@@ -59,15 +60,11 @@ class Answerer:
         self.branches = self._branches() if self.decode == "per_label" else None
         self.scorer = self._label_scorer() if self.decode == "score" else self.branches
 
-    def encode(self, texts: Sequence[str], answers: Sequence[int] = ()) -> tuple[list[list[int]], float]:
-        """(token ids of n prompts, share of documents cut); ``answers``: lengths of answers that have to fit too."""
-        encoded = [
-            self.encoder.prompt_ids(
-                text, max_length=self.max_length, reserve=max(self.reserve, answer), side=self.config.truncation_side
-            )
-            for text, answer in zip(texts, answers or [0] * len(texts), strict=True)
-        ]
-        return [ids for ids, _ in encoded], sum(cut for _, cut in encoded) / max(1, len(encoded))
+    def encode(self, texts: Sequence[str], answers: Sequence[int] = ()) -> Encoded:
+        """Token ids of n prompts; ``answers``: lengths of answers that have to fit too."""
+        reserves = [max(self.reserve, answer) for answer in answers or [0] * len(texts)]
+        side = self.config.truncation_side
+        return Encoded.of(self.encoder.encode(texts, max_length=self.max_length, reserves=reserves, side=side))
 
     def answer(self, prompts: Sequence[Sequence[int]], count: Callable[[int], None] = lambda documents: None) -> Scores:
         """What the model says after n prompts (token ids); ``count`` is told how many are done.
@@ -102,13 +99,13 @@ class Answerer:
     def predict(self, texts: Sequence[str]) -> Scores:
         """``encode`` and ``answer`` for n documents, timed and reported in the run's facts."""
         started = time.monotonic()
-        prompts, truncated = self.encode(texts)
+        encoded = self.encode(texts)
         with self.ctx.progress.bar("predicting", len(texts)) as count:
-            scores = self.answer(prompts, count)
+            scores = self.answer(encoded.ids, count)
         self.ctx.facts.update(
-            predict_tokens=sum(map(len, prompts)),
+            predict_tokens=sum(encoded.lengths),
             predict_seconds=time.monotonic() - started,
-            truncated_share=truncated,
+            truncated_share=encoded.truncated,
             truncation_side=self.config.truncation_side,
         )
         return scores

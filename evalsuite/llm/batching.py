@@ -6,8 +6,10 @@ Shapes: n documents, b documents of a batch, t tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,20 +29,59 @@ STEPS_A_BUCKET = 32
 CPU_TOKENS = 1024
 
 
+class TokenIds(Sequence[list[int]]):
+    """Token ids of n documents, read as lists and kept in one array: 4 bytes a token where lists take about 36."""
+
+    def __init__(self, documents: Iterable[Sequence[int]]) -> None:
+        self._tokens, ends = array("i"), array("q", [0])
+        for ids in documents:
+            self._tokens.extend(ids)
+            ends.append(len(self._tokens))
+        self._ends = ends
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, row: Any) -> Any:
+        """A document's ids; of a slice, a list of them."""
+        if isinstance(row, slice):
+            return [self[at] for at in range(*row.indices(len(self)))]
+        at = range(len(self))[row]  # knows about the end, and counts from it
+        return self._tokens[self._ends[at] : self._ends[at + 1]].tolist()
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each document."""
+        return [end - start for start, end in pairwise(self._ends)]
+
+
 @dataclass(frozen=True)
 class Encoded:
     """n documents as token ids, each cut to the longest allowed; ``truncated`` is the share that was cut."""
 
-    ids: list[list[int]]
+    ids: TokenIds
     truncated: float
+
+    @classmethod
+    def of(cls, documents: Iterable[tuple[Sequence[int], bool]]) -> Encoded:
+        """From the ids of each document and whether it was cut."""
+        cut: list[bool] = []
+        ids = TokenIds(_noting(documents, cut))
+        return cls(ids, sum(cut) / max(1, len(cut)))
 
     @property
     def lengths(self) -> list[int]:
-        return [len(ids) for ids in self.ids]
+        return self.ids.lengths
 
     def rows(self, chosen: Sequence[int]) -> Encoded:
         """The documents with these indices alone."""
-        return Encoded([self.ids[row] for row in chosen], self.truncated)
+        return Encoded(TokenIds(self.ids[row] for row in chosen), self.truncated)
+
+
+def _noting(documents: Iterable[tuple[Sequence[int], bool]], cut: list[bool]) -> Iterator[Sequence[int]]:
+    for ids, was_cut in documents:
+        cut.append(was_cut)
+        yield ids
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, side: str = "right") -> Encoded:
@@ -54,21 +95,22 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length:
     if room < 1:
         raise ModelError(f"max_length {max_length} leaves no token for the text; give at least {max_length - room + 1}")
     lone = [tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.pad_token_id]
-    encoded: list[list[int]] = []
-    too_long = 0
-    # by parts: the tokenizer's own records of a text take many times the memory of its ids
-    for start in range(0, len(texts), TEXTS_A_CALL):
-        # verbose=False: a document longer than the model's window is cut here, no warning is due
-        plain = tokenizer(
-            list(texts[start : start + TEXTS_A_CALL]),
-            add_special_tokens=False,
-            split_special_tokens=True,
-            verbose=False,
-        )["input_ids"]
-        too_long += sum(len(ids) > room for ids in plain)
-        cut = (ids[-room:] if side == "left" else ids[:room] for ids in plain)
-        encoded += [[*before, *ids, *after] or lone for ids in cut]
-    return Encoded(encoded, too_long / max(1, len(texts)))
+
+    def documents() -> Iterator[tuple[list[int], bool]]:
+        # by parts: the tokenizer's own records of a text take many times the memory of its ids
+        for start in range(0, len(texts), TEXTS_A_CALL):
+            # verbose=False: a document longer than the model's window is cut here, no warning is due
+            plain = tokenizer(
+                list(texts[start : start + TEXTS_A_CALL]),
+                add_special_tokens=False,
+                split_special_tokens=True,
+                verbose=False,
+            )["input_ids"]
+            for ids in plain:
+                cut = ids[-room:] if side == "left" else ids[:room]
+                yield [*before, *cut, *after] or lone, len(ids) > room
+
+    return Encoded.of(documents())
 
 
 def _marks(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

@@ -55,8 +55,7 @@ class TextClassifier:
         side = self.options.truncation_side
         if self.prompts is None:
             return encode(self.backbone.tokenizer, texts, self.max_length, side)
-        prompts = [self.prompts.prompt_ids(text, max_length=self.max_length, side=side) for text in texts]
-        return Encoded([ids for ids, _ in prompts], sum(cut for _, cut in prompts) / max(1, len(prompts)))
+        return Encoded.of(self.prompts.encode(texts, max_length=self.max_length, side=side))
 
     def logits(self, encoded: Encoded, count: Callable[[int], None] = lambda documents: None) -> Floats:
         """Logits, float32 [n, k], by batches of like length, without dropout."""

@@ -71,7 +71,8 @@ def test_a_fallback_is_reported(tiny_hybrid: Path) -> None:
 @pytest.mark.parametrize("decode", ["score", "per_label"])
 def test_prompt_and_what_follows_it_fit_into_the_input(tiny_llama: Path, decode: str) -> None:
     asked = answerer(tiny_llama, context(), decode=decode, max_length=60)
-    [prompt], cut = asked.encode(["long " * 100])
+    encoded = asked.encode(["long " * 100])
+    [prompt], cut = encoded.ids, encoded.truncated
     encoder = asked.encoder
     follows = encoder.candidates
     if decode == "per_label":
@@ -83,7 +84,7 @@ def test_prompt_and_what_follows_it_fit_into_the_input(tiny_llama: Path, decode:
 def test_the_answers_to_a_prompt_are_those_of_its_text(tiny_llama: Path) -> None:
     asked = answerer(tiny_llama, context(True), decode="per_label")
     texts = ["first", "the second one"]
-    prompts, _ = asked.encode(texts)
+    prompts = asked.encode(texts).ids
     logits, again = asked.answer(prompts).logits, asked.predict(texts).logits
     assert logits is not None
     assert logits.shape == (2, 3)

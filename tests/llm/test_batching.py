@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from evalsuite.errors import ModelError
 from evalsuite.llm.backbone import choose_pad_token
 from evalsuite.llm.batching import (
     CPU_TOKENS,
+    Encoded,
+    TokenIds,
     encode,
     map_batches,
     micro_batches,
@@ -30,9 +33,38 @@ def test_encode_cuts_as_the_tokenizer_does(name: str, side: str, request: pytest
     tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue(name), truncation_side=side)
     choose_pad_token(tokenizer, 400)
     encoded = encode(tokenizer, TEXTS[1:], 20, side)
-    assert encoded.ids == tokenizer(TEXTS[1:], truncation=True, max_length=20)["input_ids"]
+    assert list(encoded.ids) == tokenizer(TEXTS[1:], truncation=True, max_length=20)["input_ids"]
     assert encoded.lengths[-1] == 20
     assert encoded.truncated == 0.5
+
+
+def test_token_ids_are_read_as_the_lists_they_were() -> None:
+    lists = [[1, 2, 3], [], [128_255], [7] * 500, []]
+    ids = TokenIds(lists)
+    assert list(ids) == lists
+    assert (len(ids), ids.lengths) == (5, [3, 0, 1, 500, 0])
+    assert (ids[-2], ids[1:3]) == (lists[-2], lists[1:3])
+    assert all(type(token) is int for token in ids[0])
+    with pytest.raises(IndexError):
+        ids[5]
+    assert (list(TokenIds([])), TokenIds([]).lengths) == ([], [])
+
+
+def test_a_token_takes_four_bytes() -> None:
+    tracemalloc.start()
+    try:
+        ids = TokenIds([300 + row] * 100 for row in range(2000))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken / sum(ids.lengths) < 5
+
+
+def test_rows_of_encoded_documents() -> None:
+    encoded = Encoded.of([([1, 2], False), ([3], True), ([4, 5, 6], False), ([7], False)])
+    assert (encoded.truncated, encoded.lengths) == (0.25, [2, 1, 3, 1])
+    assert list(encoded.rows([2, 0]).ids) == [[4, 5, 6], [1, 2]]
+    assert Encoded.of([]).truncated == 0
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -87,7 +87,7 @@ def test_bfloat16_states_come_as_float32(tiny_llama: Path) -> None:
 
 
 def test_no_documents(tiny_llama: Path) -> None:
-    features = pooled_features(loaded(tiny_llama), Encoded([], 0.0), "last", [1, 2], token_budget=64)
+    features = pooled_features(loaded(tiny_llama), Encoded.of([]), "last", [1, 2], token_budget=64)
     assert {layer: states.shape for layer, states in features.items()} == {1: (0, 32), 2: (0, 32)}
 
 

@@ -196,12 +196,15 @@ def test_scoring_one_label_is_refused_where_there_may_be_more(tiny_llama: Path, 
 def test_training_scoring_and_decoding_take_the_same_answer_ids(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, multilabel: bool
 ) -> None:
-    from evalsuite.llm import answering, training
+    from evalsuite.llm import answering, logits, training
 
     trained: list[Any] = []
     written: list[list[int]] = []
     decode = answering.decode
-    monkeypatch.setattr(training, "train", lambda backbone, objective, *rest: trained.extend(objective.items))
+    monkeypatch.setattr(logits, "answer_batch", lambda items, pad_id: items)
+    monkeypatch.setattr(
+        training, "train", lambda backbone, objective, *rest: trained.extend(objective.collate(objective.items))
+    )
     monkeypatch.setattr(answering, "decode", lambda *a, **k: written.extend(made := decode(*a, **k)) or made)
     method = Instruction(config(tiny_llama), context(tmp_path, multilabel))
     encoder, data = method.answerer.encoder, documents(30, multilabel)

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from evalsuite.contracts import Example
 from evalsuite.errors import ModelError, OptionError, TemplateError
-from evalsuite.prompts import PromptEncoder, PromptSet, load_prompts, preview
+from evalsuite.prompts import PromptEncoder, PromptSet, load_prompts, preview, tokens
 
 CORPUS = [
     "World Sports Business Technology; Choose one: Text: Category: none, Sport " * 3,
@@ -119,6 +119,29 @@ def test_truncation_cuts_the_document_only(make: Any, side: Any, chat: bool) -> 
     assert "Choose all fitting: World; Sports; Sport\nText: short\nCategories: Sports" in text
     assert text.rstrip().endswith("assistant" if chat else "Categories:")
     assert ("word0 " in text, "word199" in text) == ((True, False) if side == "right" else (False, True))
+
+
+@TOKENIZERS
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("chat", [False, True])
+def test_many_documents_at_once_get_the_ids_of_each_alone(
+    make: Any, side: Any, chat: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "TEXTS_A_CALL", 4)
+    encoder = PromptEncoder(make(chat_template=CHAT), prompt_set(chat=chat))
+    texts = [f"word{count} " * 5 * count for count in range(12)] + ["", "</s><|stop|> evil", "one\n\ntwo", "ÄÖ 漢字 🙂"]
+    longest = max(len(encoder.prompt_ids(text, max_length=10**6)[0]) for text in texts)
+    reserves = [row % 5 for row in range(len(texts))]
+    alone = [
+        encoder.prompt_ids(text, max_length=longest - 20, reserve=reserve, side=side)
+        for text, reserve in zip(texts, reserves, strict=True)
+    ]
+    assert list(encoder.encode(texts, max_length=longest - 20, reserves=reserves, side=side)) == alone
+    assert {cut for _, cut in alone} == {False, True}
+    assert list(encoder.encode(texts, max_length=longest)) == [
+        encoder.prompt_ids(text, max_length=longest) for text in texts
+    ]
+    assert list(encoder.encode([], max_length=longest)) == []
 
 
 def test_no_room_for_the_document_is_an_error() -> None:
