@@ -1,0 +1,106 @@
+"""Row 5: predicting with the embedding model, beside transformers' text-classification pipeline.
+
+Work: class logits of texts, tokenisation included, by a model with a LoRA adapter and a head, float32. Case 5: AG News
+and the bundled model (4 layers, width 192). Case 5-long: patents of up to 512 tokens and a model of Llama's shape with
+random weights (8 layers, width 384).
+
+Peer: ``pipeline("text-classification")`` on the same model merged into one folder, as ``evalsuite export`` writes it: a
+bare adapter it does not load. Its defaults: one text after the other. Its best: the fastest of several batch sizes,
+which is all that a pipeline offers; it does not sort by length.
+
+Compared: labels and logits of every text.
+
+Floor: the multiply-adds of the forward pass over real tokens at the rate of this machine's matrix product.
+
+    python -m benchmarks.embedding_prediction --data DIR
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.commands import main
+from benchmarks.floors import forward_flops, matmul_rate
+from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side
+from benchmarks.inputs import documents, llama, write_documents
+
+LEARNT_ON = 16  # documents; enough to move the adapter
+OURS, DEFAULTS, BEST = "evalsuite", "pipeline, its defaults", "pipeline, best batch size"
+
+
+def prepare(corpus: str, count: int, own_shape: bool, job: Path, options: Options) -> None:
+    """Write the documents, the adapter on its base (``run/``) and the same model merged (``merged/``)."""
+    found = documents(corpus, 16 if options.small else count, options.data)
+    write_documents(job / "documents.jsonl", found)
+    size = {"layers": 2, "width": 64} if options.small else {"layers": 8, "width": 384}
+    model = str(llama(job / "model", **size, tie_word_embeddings=True)) if own_shape else "bundled"
+    labels = sorted({document.label for document in found})
+    (job / "settings.json").write_text(json.dumps({"model": model, "labels": labels}), encoding="utf-8")
+    write_model(job)
+
+
+def write_model(job: Path) -> None:
+    """Train for two steps, save, and export."""
+    from benchmarks.inputs import read_documents
+    from benchmarks.ours.embedding_prediction import method_of
+    from evalsuite.contracts import Example
+
+    method = method_of(job, learning_rate=1e-2, epochs=1, batch_size=8, head_init="random", evaluations=0)
+    found = read_documents(job / "documents.jsonl")[:LEARNT_ON]
+    labels = method.ctx.labels
+    train = [Example(str(at), one.text, (labels.index(one.label),)) for at, one in enumerate(found)]
+    method.fit(train, [])
+    method.save(job / "run")
+    (job / "merged").mkdir()
+    method.exports("float32")["merged"](job / "merged")
+
+
+def check(job: Path, outputs: Mapping[str, Outputs]) -> list[Check]:
+    """Every label and every logit."""
+    ours, found = outputs[OURS]["logits"], []
+    for name in (DEFAULTS, BEST):
+        theirs = outputs[name]["logits"]
+        apart, other = float(np.abs(ours - theirs).max()), int((ours.argmax(1) != theirs.argmax(1)).sum())
+        found += [
+            Check(f"{name}: largest difference of a logit (they span {np.ptp(ours):.3g})", apart, 1e-4, apart <= 1e-4),
+            Check(f"{name}: other labels, of {len(ours)}", other, 0, other == 0),
+        ]
+    return found
+
+
+def floor(job: Path, outputs: Mapping[str, Outputs]) -> Floor:
+    """Every multiply-add of the forward pass at the rate of the best matrix product."""
+    from transformers import AutoConfig
+
+    flops = forward_flops(AutoConfig.from_pretrained(job / "merged"), outputs[OURS]["lengths"].tolist())
+    rate = matmul_rate()
+    return Floor(flops / rate, f"{flops / 1e9:.0f} GFLOP of reading at {rate / 1e9:.0f} GFLOP/s of a square product")
+
+
+def case(name: str, corpus: str, count: int, own_shape: bool) -> Case:
+    """The row on ``count`` documents of a corpus; ``own_shape``: random weights in place of the bundled model."""
+    peer = "benchmarks.peers.classification_pipeline"
+    return Case(
+        name=name,
+        work=f"predicting with the embedding model, {count} documents of {corpus}",
+        prepare=partial(prepare, corpus, count, own_shape),
+        sides=[
+            Side(OURS, "benchmarks.ours.embedding_prediction"),
+            Side(DEFAULTS, peer),
+            Side(BEST, peer, tries=[{"batch_size": size} for size in (1, 2, 4, 8, 16, 32, 64)]),
+        ],
+        targets={DEFAULTS: 3, BEST: 1.3},
+        check=check,
+        floor=floor,
+    )
+
+
+CASES = [case("5", "ag_news", 500, own_shape=False), case("5-long", "patents", 64, own_shape=True)]
+
+if __name__ == "__main__":
+    main(CASES)

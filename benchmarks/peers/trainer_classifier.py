@@ -1,0 +1,104 @@
+"""Row 2, the peer's side: transformers' ``Trainer`` on a sequence classifier with peft's LoRA."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from peft import PeftConfig, PeftModel
+from torch.nn import functional as F
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+)
+
+from benchmarks.adapters import fill, trained
+from benchmarks.worker import Outputs, Work, serve
+
+
+def setup(job: Path, settings: dict[str, Any]) -> Work:
+    """Settings: batch_size (documents a step), learning_rate, dropout, device_batch (documents at once).
+
+    defaults: batches as they come; otherwise documents of like length, in steps that are given.
+    """
+    defaults = settings.get("defaults", False)
+    items, steps, labels = (
+        json.loads((job / f"{name}.json").read_text(encoding="utf-8")) for name in ("items", "steps", "labels")
+    )
+    model = load(job, len(labels), settings["dropout"])
+    first, before = trained(model), losses_of(model, items)
+    if not defaults:
+        # within a step, documents of like length are read together
+        items = [items[at] for step in steps for at in sorted(step, key=lambda at: len(items[at][0]))]
+    data = Dataset.from_dict({"input_ids": [ids for ids, _ in items], "labels": [kind for _, kind in items]})
+    # what TrainingArguments have by themselves stays; rate, schedule and step are those of the row
+    arguments = TrainingArguments(
+        output_dir=str(job / "trainer"),
+        num_train_epochs=1,
+        per_device_train_batch_size=settings["device_batch"],
+        gradient_accumulation_steps=settings["batch_size"] // settings["device_batch"],
+        learning_rate=settings["learning_rate"],
+        lr_scheduler_type="cosine",
+        max_grad_norm=0.3,
+        train_sampling_strategy="random" if defaults else "sequential",
+        use_cpu=True,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=data,
+        data_collator=DataCollatorWithPadding(AutoTokenizer.from_pretrained(job / "model")),
+        compute_loss_func=None if defaults else mean_over_the_step,
+    )
+
+    def work() -> Outputs:
+        fill(model, first)
+        trainer.optimizer = trainer.lr_scheduler = None  # else a second training goes on with the first one's
+        trainer.train()
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        return {
+            "before": before,
+            "losses": np.array(losses),
+            "adapter": trained(model),
+            "parameters": np.array(sum(p.numel() for p in model.parameters() if p.requires_grad)),
+            "steps": np.array(trainer.state.global_step),
+        }
+
+    return work
+
+
+def load(job: Path, labels: int, dropout: float) -> PeftModel:
+    """The classifier with the first adapter, to be trained."""
+    base = AutoModelForSequenceClassification.from_pretrained(job / "model", dtype=torch.float32, num_labels=labels)
+    config = PeftConfig.from_pretrained(job / "adapter")
+    config.lora_dropout = dropout
+    return PeftModel.from_pretrained(base, job / "adapter", is_trainable=True, config=config)
+
+
+def mean_over_the_step(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> Any:
+    """The step's sum over its number of documents: what Trainer has by itself grows with accumulation."""
+    count = len(labels) if num_items_in_batch is None else num_items_in_batch
+    return F.cross_entropy(outputs.logits, labels, reduction="sum") / count
+
+
+def losses_of(model: PeftModel, items: list[list[Any]]) -> np.ndarray:
+    """Every document's loss, read alone."""
+    model.eval()
+    with torch.no_grad():
+        logits = torch.cat([model(input_ids=torch.tensor([ids])).logits for ids, _ in items])
+    return F.cross_entropy(logits, torch.tensor([kind for _, kind in items]), reduction="none").numpy()
+
+
+if __name__ == "__main__":
+    serve(setup)
