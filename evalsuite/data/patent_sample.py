@@ -47,8 +47,10 @@ QUIRKS = (
 )
 
 
-def write_patent_tree(folder: Path, sizes: Mapping[str, int] = SIZES, prose: Callable[[], str] = lambda: "") -> None:
-    """train/ and test/alphatest/ below ``folder``; about one record in eight has a quirk of the real corpus.
+def write_patent_tree(
+    folder: Path, sizes: Mapping[str, int] = SIZES, prose: Callable[[], str] = lambda: "", every: int = 8
+) -> None:
+    """train/ and test/alphatest/ below ``folder``; one record in ``every`` has a quirk of the real corpus.
 
     sizes: documents of each split; prose: gives the text that makes a description longer, without markup.
     """
@@ -63,7 +65,7 @@ def write_patent_tree(folder: Path, sizes: Mapping[str, int] = SIZES, prose: Cal
             place = folder / split / ("alphatest" if split == "test" else "")
             place = place / section / codes[0][1:3] / codes[0][3] / codes[0][4:7]
             place.mkdir(parents=True, exist_ok=True)
-            quirk = QUIRKS[number // 8 % len(QUIRKS)] if number % 8 == 0 else ""
+            quirk = QUIRKS[number // every % len(QUIRKS)] if number % every == 0 else ""
             head = f'cy="WO" an="{name}" pn="WO{name[2:]}{year}{month:02d}{day:02d}" dnum="{name[2:]}" kind="A1"'
             content = f"<record {head}>\n{_codes(codes)}{_texts(document, quirk, prose())}</record>\n"
             path = place / f"{name}_{day:02d}{month:02d}{year}.xml"

@@ -7,6 +7,7 @@ declares. About any other file it says nothing.
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 
@@ -17,8 +18,6 @@ from evalsuite.data.patent_record import FIELDS, PatentRecord, pick_language
 _PROLOGUE = re.compile(
     r'<\?xml version="1\.0" encoding="(?i:iso-8859-1)"\?>[ \n]*(?:<!DOCTYPE record SYSTEM "[^"<>&]*">[ \n]*)?'
 )
-_TAG = re.compile("<[^<>]*>")
-_NAME = re.compile("<([a-z]+)")
 _ATTRIBUTE = re.compile(r' ((?!xmlns)[a-z]+|xml:lang)="([^"<>&\t\n]*)"')
 _DECLARED = re.compile("&(?:amp|lt|gt|quot|apos);")
 
@@ -38,31 +37,31 @@ def scan_record(data: bytes) -> PatentRecord | None:
     """The record in the bytes of a file, None where it takes an XML parser to say what is in it."""
     text = data.decode("iso-8859-1")
     prologue = _PROLOGUE.match(text)
-    if not prologue or _has_control_characters(data) or _has_other_references(text):
+    if not prologue or has_control_characters(data) or _has_other_references(text):
         return None
-    tags = list(_TAG.finditer(text, prologue.end()))
-    if not _LAYOUT.fullmatch("".join([tag[0] for tag in tags])) or tags[0].start() > prologue.end():
+    tags, contents = _cut_at_tags(text, prologue.end())
+    if not _LAYOUT.fullmatch("".join(tags)) or any(">" in content for content in contents):
         return None
-    contents = _between(tags, text)
-    if any("<" in content or ">" in content for content in contents) or contents[-1].strip(" \t\n"):
-        return None
-    return _collect([tag[0] for tag in tags], contents)
+    return None if contents[-1].strip(" \t\n") else _collect(tags, contents)
 
 
-def _between(tags: list[re.Match[str]], text: str) -> list[str]:
-    """What follows each tag."""
-    starts = [tag.start() for tag in tags[1:]]
-    return [text[tag.end() : start] for tag, start in zip(tags, [*starts, len(text)], strict=True)]
+def _cut_at_tags(text: str, start: int) -> tuple[list[str], list[str]]:
+    """Everything from a "<" to the next ">", and what follows each up to the next "<"."""
+    tags, contents = [], []
+    while start >= 0:
+        end = text.find(">", start) + 1 or len(text)
+        following = text.find("<", end)
+        tags.append(text[start:end])
+        contents.append(text[end : following if following >= 0 else len(text)])
+        start = following
+    return tags, contents
 
 
 def _collect(tags: list[str], contents: list[str]) -> PatentRecord | None:
     record, found = PatentRecord(), []
     for tag, content in zip(tags, contents, strict=True):
-        if not (start := _NAME.match(tag)):
-            continue
-        attributes = _ATTRIBUTE.findall(tag)
-        value, name = dict(attributes), start[1]
-        if len(value) < len(attributes):  # the same one twice is not well-formed
+        name, value = _read_tag(tag)
+        if value is None:
             return None
         if name == "record":
             record.number, record.publication = value.get("an", ""), value.get("pn", "")
@@ -77,7 +76,15 @@ def _collect(tags: list[str], contents: list[str]) -> PatentRecord | None:
     return record
 
 
-def _has_control_characters(data: bytes) -> bool:
+@functools.lru_cache(maxsize=256)  # most tags of a file are those of every file
+def _read_tag(tag: str) -> tuple[str, dict[str, str] | None]:
+    """Name and attributes; None where an attribute comes twice, which is not well-formed. An end tag's name has "/"."""
+    attributes = _ATTRIBUTE.findall(tag)
+    value = dict(attributes)
+    return tag[1:-1].partition(" ")[0].removesuffix("/"), value if len(value) == len(attributes) else None
+
+
+def has_control_characters(data: bytes) -> bool:
     """Whether any character is not XML's, or a carriage return, which XML would replace."""
     codes = np.frombuffer(data, np.uint8)
     white = np.count_nonzero(codes == ord("\n")) + np.count_nonzero(codes == ord("\t"))

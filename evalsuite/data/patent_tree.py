@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from io import FileIO
 from operator import attrgetter
 from pathlib import Path
@@ -98,7 +99,7 @@ def _documents(root: Path, paths: list[str], fields: Sequence[str], findings: Fi
         identifier = unique_id(document.id, document.split)
         for quirk in quirks:
             note(findings, quirk, identifier)
-        yield Document(identifier, document.text, document.labels, document.split, document.date)
+        yield document if identifier == document.id else replace(document, id=identifier)
     if not read:
         raise DataError(f"{root}: no patent record in any of {len(paths)} .xml files")
 
@@ -154,9 +155,9 @@ _GLUED = re.compile(
     r"|(?P<before>and|said|wherein|comprising)(?P<word>[A-Za-z]+)(?P<mark>[.,;:]?)"  # "andwheel"
     r"|(?P<stem>[a-z]{4,})(?P<after>and|wherein|comprising)"  # "wheeland"
 )
-# How everything that _GLUED matches starts or ends: most words are neither, and this is ten times as fast to see.
-_GLUED_STARTS = ("and", "or", "about", "least", "than", "between", "said", "wherein", "comprising")
-_GLUED_ENDS = ("and", "wherein", "comprising", *(f"{digit}." for digit in range(10)))
+# Words that were seen not to be glued: a few thousand make up most texts, and need no second look.
+_WHOLE_WORDS: set[str] = set()
+_MOST_WHOLE_WORDS = 100_000
 
 
 def repair(text: str, record: PatentRecord, quirks: list[str]) -> str:
@@ -172,14 +173,20 @@ def repair(text: str, record: PatentRecord, quirks: list[str]) -> str:
         quirks.append("Windows-1252 characters")
         text = _WINDOWS.sub(lambda match: match[0].encode("latin-1").decode("cp1252", "replace"), text)
     tokens = text.split()
-    suspects = (token for token in set(tokens) if token.startswith(_GLUED_STARTS) or token.endswith(_GLUED_ENDS))
-    repaired = {
-        match[0]: fixed for match in map(_GLUED.fullmatch, suspects) if match and (fixed := _cut(match, record))
-    }
+    repaired = {match[0]: fixed for match in _glued(tokens) if (fixed := _cut(match, record))}
     if repaired:
         quirks.append("glued words")
         tokens = [repaired.get(token, token) for token in tokens]
     return " ".join(tokens)
+
+
+def _glued(tokens: Iterable[str]) -> list[re.Match[str]]:
+    """The distinct tokens that look like two words."""
+    unknown = set(tokens) - _WHOLE_WORDS
+    matches = [match for match in map(_GLUED.fullmatch, unknown) if match]
+    if len(_WHOLE_WORDS) < _MOST_WHOLE_WORDS:
+        _WHOLE_WORDS.update(unknown.difference(match[0] for match in matches))
+    return matches
 
 
 def _cut(match: re.Match[str], record: PatentRecord) -> str:
