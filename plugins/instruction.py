@@ -96,7 +96,8 @@ class Instruction:
 
     def _answers(self, train: Sequence[Example], validate: Callable[[], float] | None) -> Objective:
         """The gold answer of every document is to be written."""
-        from evalsuite.llm.logits import answer_batch, answer_losses
+        from evalsuite.llm.answer_prefix import shared_losses
+        from evalsuite.llm.logits import answer_batch
         from evalsuite.llm.training import Objective
 
         answers = [self.answerer.encoder.answer_ids(example.labels) for example in train]
@@ -106,7 +107,7 @@ class Instruction:
             items=range(len(train)),
             lengths=[prompt + len(answer) for prompt, answer in zip(prompts.lengths, answers, strict=True)],
             collate=lambda rows: answer_batch([(prompts[row], answers[row]) for row in rows], pad_id),
-            losses=answer_losses,
+            losses=shared_losses(self.backbone, prompts, answers, self.config),
             validate=validate,
             ids=[example.id for example in train],
         )

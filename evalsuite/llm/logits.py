@@ -81,10 +81,16 @@ def answer_losses(model: PreTrainedModel | PeftModel | nn.Module, batch: dict[st
     The sum is the negative log-likelihood that label scoring compares, so that training and prediction agree; a mean
     would weigh a token of a short answer more than one of a long answer.
     """
-    ids, rows = batch["input_ids"], batch["rows"]
-    logits = logits_at(model, rows, batch["columns"], input_ids=ids, use_cache=False)
+    return summed_losses(model, batch, input_ids=batch["input_ids"], use_cache=False)
+
+
+def summed_losses(
+    model: PreTrainedModel | PeftModel | nn.Module, batch: dict[str, Tensor], *, input_ids: Tensor, **inputs: Any
+) -> Tensor:
+    """Of each document, the cross-entropy of the ``targets`` at ``rows`` and ``columns`` of what the model reads."""
+    logits = logits_at(model, batch["rows"], batch["columns"], input_ids=input_ids, **inputs)
     losses = nn.functional.cross_entropy(logits.float(), batch["targets"], reduction="none")
-    return losses.new_zeros(len(ids)).index_add(0, rows, losses)
+    return losses.new_zeros(len(input_ids)).index_add(0, batch["rows"], losses)
 
 
 def positions_of(attention_mask: Tensor) -> Tensor:
