@@ -9,7 +9,7 @@ from benchmarks.scale.making import LABELS, embedding, instruction, labelled, lo
 from benchmarks.scale.measuring import Curve, Done, Inputs, Stage
 
 MODEL = (4, 256)  # layers, width
-DOCUMENTS = 4  # of one step and of one prediction: one micro-batch at every length
+DOCUMENTS = 2  # of one step and of one prediction: one micro-batch at every length
 
 
 def options(size: int) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def train_instruction(size: int, inputs: Inputs) -> Callable[[], Any]:
 
 
 def predict_embedding(size: int, inputs: Inputs) -> Callable[[], Any]:
-    """Logits of 4 documents."""
+    """Logits of 2 documents."""
     method = embedding(model_folder(inputs, *MODEL), **options(size))
     texts = long_texts(DOCUMENTS, size)
     method.fit(list(labelled(texts, len(LABELS))), [])
@@ -54,7 +54,7 @@ def predict_embedding(size: int, inputs: Inputs) -> Callable[[], Any]:
 
 
 def score_labels(size: int, inputs: Inputs) -> Callable[[], Any]:
-    """The log-likelihood of 4 labels after 4 prompts, in one pass."""
+    """The log-likelihood of 4 labels after 2 prompts, in one pass."""
     method = instruction(model_folder(inputs, *MODEL), **options(size))
     texts = long_texts(DOCUMENTS, size)
     return lambda: method.predict(texts)

@@ -21,6 +21,7 @@ THINGS = (
     "refund card transfer fee account branch statement loan rate limit transaction exchange payment deposit cheque"
     " password address phone device app currency balance interest mortgage insurance"
 )
+LONGEST = 4_096  # tokens
 LABELS = ("World", "Sports", "Business", "Sci/Tech")
 
 
@@ -55,9 +56,15 @@ def scores(n: int, k: int, seed: int = 0) -> tuple[npt.NDArray[np.bool_], npt.ND
 
 
 def model_folder(inputs: Inputs, layers: int, width: int) -> Path:
-    """A Llama of this shape with random weights and the bundled tokenizer, for up to 4,096 tokens."""
+    """A Llama of this shape with random weights and the bundled tokenizer, for texts of up to 4,096 tokens."""
     folder = inputs.folder / f"llama-{layers}-{width}"
-    return folder if (folder / "config.json").is_file() else llama(folder, layers=layers, width=width)
+    if not (folder / "config.json").is_file():
+        llama(folder, layers=layers, width=width)
+        # The bundled tokenizer says how long the bundled model's texts may be.
+        settings = folder / "tokenizer_config.json"
+        told = json.loads(settings.read_text(encoding="utf-8")) | {"model_max_length": LONGEST}
+        settings.write_text(json.dumps(told), encoding="utf-8")
+    return folder
 
 
 def context(labels: Sequence[str] = LABELS, prompts: str = "") -> RunContext:

@@ -120,6 +120,7 @@ def measure(module: str, stage: str, size: int, inputs: Inputs, rounds: int) -> 
 
 
 def _point(told: Any, module: str, stage: str, size: int, inputs: Inputs, rounds: int) -> None:
+    gc.freeze()  # what was there before the fork is shared: to look through it would copy it
     curve: Curve = import_module(module).CURVE
     work = next(one for one in curve.stages if one.name == stage).prepare(size, inputs)
     told.send({"size": size, **rounds_of(work, rounds)})

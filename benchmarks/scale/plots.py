@@ -34,6 +34,9 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         "xtick.color": soft,
         "ytick.color": soft,
         "axes.edgecolor": COLOURS["line"][0],
+        "mathtext.fontset": "custom",
+        **{f"mathtext.{style}": "sans" for style in ("rm", "bf", "tt", "cal", "sf")},
+        "mathtext.it": "sans:italic",
         "svg.fonttype": "none",
         "svg.hashsalt": found["curve"],
     }
@@ -79,11 +82,11 @@ def _panel(axes: Any, found: Mapping[str, Any], value: Any, name: str) -> None:
 
 
 def _label(name: str, sizes: Sequence[int], values: Sequence[float]) -> str:
-    """The stage with its exponent, where its cost grows at all."""
+    """The stage with its exponent; its name alone where all its values are the least that is shown."""
     line = fit(sizes, values)
-    if line is None or max(values) <= LEAST_MEMORY:
+    if line is None or min(values) == max(values):
         return name
-    return f"{name}  n^{line.exponent:.1f}" if abs(line.exponent) >= 0.05 else f"{name}  constant"
+    return f"{name}  $n^{{{line.exponent:.1f}}}$" if line.exponent >= 0.05 else f"{name}  constant"
 
 
 def _name_ends(axes: Any, ends: Sequence[tuple[float, float, str, str]], largest: float) -> None:
