@@ -28,10 +28,11 @@ def best_threshold(probabilities: npt.NDArray[np.floating[Any]], gold: Bools, me
 
 def best_thresholds(probabilities: npt.NDArray[np.floating[Any]], gold: Bools) -> Array:
     """The threshold [k] of each label that maximises its own F1; of equals, the nearest to 0.5."""
-    predicted = [probabilities >= candidate for candidate in CANDIDATES]
-    hits = np.array([(cut & gold).sum(axis=0) for cut in predicted])
-    either = np.array([cut.sum(axis=0) for cut in predicted]) + gold.sum(axis=0)
-    return np.array([_pick(column) for column in (2 * hits / np.maximum(either, 1)).T])
+    hits, either = np.zeros((2, len(CANDIDATES), gold.shape[1]), np.int64)
+    for row, candidate in enumerate(CANDIDATES):  # one table [n, k] at a time
+        predicted = probabilities >= candidate
+        hits[row], either[row] = (predicted & gold).sum(axis=0), predicted.sum(axis=0)
+    return np.array([_pick(column) for column in (2 * hits / np.maximum(either + gold.sum(axis=0), 1)).T])
 
 
 def likeliest(logits: npt.NDArray[np.floating[Any]], count: int) -> Bools:
