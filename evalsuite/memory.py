@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,29 @@ def release_memory() -> None:
     gc.collect()
     if (torch := _torch_with_gpu()) is not None:
         torch.cuda.empty_cache()
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Meanwhile, collect no garbage. Imports make a million objects that stay; going through them again and again takes
+    a quarter of the time of importing torch, transformers and peft."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def leave_alone_what_is_here() -> None:
+    """Have the collector never again go through what this process holds now, its libraries above all; done once.
+
+    What is garbage then, or becomes so in a cycle, is never freed: for a process that is evalsuite's own.
+    """
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
 
 
 def free_memory(device: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from evalsuite.environment import cache_folder
 from evalsuite.errors import DataError, OptionError, UnknownNameError
 from evalsuite.fewshot import balanced_subset, draw_examples
 from evalsuite.identity import run_id, run_identity
+from evalsuite.memory import collector_paused
 from evalsuite.metrics import BUILTIN
 from evalsuite.opening import Request, TaskFacts, make_prompts
 from evalsuite.registry import Registry
@@ -71,6 +73,8 @@ def prepare(registry: Registry, spec: RunSpec, task: Task, method: MethodSpec) -
     options = method.config.model_validate(spec.method_options)
     device, model_hash = "cpu", None
     if loads_model(method, options):
+        with collector_paused():
+            importlib.import_module("evalsuite.llm.backbone")  # in one go with all that is slow to import
         from evalsuite.llm.source import choose_device, model_identity
 
         device = choose_device(spec.device)

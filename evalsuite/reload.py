@@ -7,7 +7,6 @@ that has imported the libraries: see ``evalsuite.forkserver``.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import json
 import os
@@ -26,6 +25,7 @@ from evalsuite.data.splits import text_hash
 from evalsuite.environment import without_launcher
 from evalsuite.errors import EvalsuiteError
 from evalsuite.forkserver import FLAG, ForkServer, forked
+from evalsuite.memory import collector_paused, leave_alone_what_is_here
 
 DOCUMENTS = 64
 # Twice the largest logit difference measured between a 4-bit model and its reload by plain transformers + peft, 0.009,
@@ -169,7 +169,9 @@ def main(arguments: Sequence[str]) -> int:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     registry = build_registry(read_request(directory).spec.plugins)
-    scores = open_method(directory, registry, Silent(), device).predict(texts)
+    with collector_paused():
+        method = open_method(directory, registry, Silent(), device)
+    scores = method.predict(texts)
     answer = {
         "logits": None if scores.logits is None else scores.logits.astype(float).tolist(),
         "predicted": None if scores.predicted is None else scores.predicted.tolist(),
@@ -183,9 +185,10 @@ def serve(number: int) -> None:
     """Import, and be the fork server on socket ``number``; each fork is the fresh process."""
     from evalsuite.registry import BUILT_IN
 
-    for name in (*LIBRARIES, *BUILT_IN):
-        importlib.import_module(name)
-    gc.freeze()  # what is there now is there for good: the forks need not look through it, nor copy it
+    with collector_paused():
+        for name in (*LIBRARIES, *BUILT_IN):
+            importlib.import_module(name)
+    leave_alone_what_is_here()  # the forks need not go through it, nor copy it
     arguments = forked(number)
     np.random.seed()  # as in a new interpreter; Python's own generator does so itself
     sys.modules["torch"].seed()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from evalsuite.memory import peak_gpu_memory, release_memory, reset_peak_gpu_memory
+from evalsuite.memory import (
+    collector_paused,
+    leave_alone_what_is_here,
+    peak_gpu_memory,
+    release_memory,
+    reset_peak_gpu_memory,
+)
 
 
 def test_the_peak_is_there_where_a_gpu_is() -> None:
@@ -41,3 +48,29 @@ def test_without_torch_there_is_no_peak(monkeypatch: pytest.MonkeyPatch) -> None
     reset_peak_gpu_memory()
     assert peak_gpu_memory() is None
     assert "torch" not in sys.modules
+
+
+def test_the_collector_goes_on_after_a_pause_and_stays_off_where_it_was() -> None:
+    with collector_paused():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with collector_paused():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_what_comes_later_is_collected() -> None:
+    gc.unfreeze()
+    leave_alone_what_is_here()
+    assert (count := gc.get_freeze_count()) > 10_000
+    later = [object() for _ in range(10)]
+    later.append(later)
+    leave_alone_what_is_here()
+    assert gc.get_freeze_count() == count
+    del later
+    assert gc.collect() > 0
+    gc.unfreeze()

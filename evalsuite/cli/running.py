@@ -121,6 +121,7 @@ def _run(
 ) -> None:
     from evalsuite.cli.summary import print_plan, print_result
     from evalsuite.environment import is_main_process
+    from evalsuite.memory import leave_alone_what_is_here
     from evalsuite.preparation import prepare
     from evalsuite.progress import Silent
     from evalsuite.runner import execute
@@ -129,6 +130,7 @@ def _run(
         console.show_log()
     registry = registry_for(named_plugins(flags, config))
     prepared = prepare(registry, *resolve(registry, flags, assignments, config))
+    leave_alone_what_is_here()
     if dry_run:
         print_plan(prepared, as_json)
         return

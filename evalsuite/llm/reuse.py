@@ -8,7 +8,6 @@ takes little of the time that its run takes.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -29,11 +28,9 @@ class Held:
 
 
 class _Shelf:
-    """Room for one model, with the key that it was read under. ``open``: whether anything is put there; ``used``:
-    whether anything was."""
+    """Room for one model, with the key that it was read under; ``open`` says whether anything is put there."""
 
     open: bool = False
-    used: bool = False
     key: Hashable = None
     model: Any = None
     held: Held | None = None
@@ -44,9 +41,8 @@ _shelf = _Shelf()
 
 def keep_base_models(on: bool = True) -> None:
     """Keep the base model that is read last in this process, or (``on=False``) forget it and keep none."""
-    _shelf.open, _shelf.used = on, False
+    _shelf.open = on
     _shelf.key = _shelf.model = _shelf.held = None
-    gc.unfreeze()
 
 
 def kept_bytes(device: str) -> int:
@@ -65,9 +61,6 @@ def read_once(
     if not again:
         _shelf.key = _shelf.model = _shelf.held = None
         release_memory()  # two bases may not fit
-        if not _shelf.used:
-            gc.freeze()  # libraries, some million objects: every run after this collects its garbage without them
-            _shelf.used = True
         model = read()
         held = weigh(model)
         if held.size > SHARE * held.free:
