@@ -7,7 +7,7 @@ at data and model files too.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,27 @@ def forecast(registry: Registry, sweep: Sweep, runs: Sequence[Results]) -> list[
         if results["identity"]["code"] == code_version():
             known[_asked_of_run(registry, results)] = results
     plan = {digest_of(dict(cell.values)): tuning for tuning in tunings(sweep) for cell in tuning.cells}
+    seconds = _remembered(runs)
     found = []
     for cell in sweep.cells:
         tuning = plan.get(digest_of(dict(cell.values)))
-        found.append(_forecast(registry, sweep, cell, tuning, (known, runs)))
+        found.append(_forecast(registry, sweep, cell, tuning, (known, seconds)))
     return found
+
+
+def _remembered(runs: Sequence[Results]) -> Callable[[RunSpec], float | None]:
+    """:func:`about_seconds` by ``runs``, asked once for all requests of one size: a sweep has many cells and runs."""
+    told: dict[tuple[Any, ...], float | None] = {}
+
+    def seconds(spec: RunSpec) -> float | None:
+        size = (spec.split, spec.limit, spec.train_limit, spec.train_size, spec.validation_limit)
+        options = spec.method_options
+        key = (spec.task, spec.method, options.get("model"), options.get("epochs"), *size)
+        if key not in told:
+            told[key] = about_seconds(spec, runs)
+        return told[key]
+
+    return seconds
 
 
 def _forecast(
@@ -73,10 +89,9 @@ def _forecast(
     sweep: Sweep,
     cell: Cell,
     tuning: Tuning | None,
-    seen: tuple[Mapping[str, Results], Sequence[Results]],
+    seen: tuple[Mapping[str, Results], Callable[[RunSpec], float | None]],
 ) -> Forecast:
-    known, runs = seen
-    seconds: list[float | None] = []
+    known, about = seen
     left: list[RunSpec] = []
     if tuning is not None:
         specs = [resolve_cell(registry, sweep, trial)[0] for trial in tuning.trials]
@@ -87,7 +102,7 @@ def _forecast(
             left = [spec for spec, there in zip(specs, results, strict=True) if there is None]
     spec = resolve_cell(registry, sweep, cell)[0]
     complete = _asked(registry, spec) in known
-    seconds = [about_seconds(request, runs) for request in (*left, *([] if complete else [spec]))]
+    seconds = [about(request) for request in (*left, *([] if complete else [spec]))]
     return Forecast(
         cell,
         complete,
