@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -142,9 +143,17 @@ def _open(path: Path) -> Corpus | None:
         last = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
         findings = json.loads(last.custom_metadata["findings"])
         table = reader.read_all()
-        labels = [tuple(row) for row in table["labels"].to_pylist()]
+        labels = list(_label_tuples(table["labels"]))
         ids, splits, dates, hashes = (table[name].to_pylist() for name in ("id", "split", "date", "hash"))
         return Corpus(ids, ArrowTexts(table["text"]), labels, splits, dates, hashes, findings)
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
         path.unlink(missing_ok=True)
         return None
+
+
+def _label_tuples(column: Any) -> Iterator[tuple[str, ...]]:
+    """The rows of a column of lists; a list for each would keep the garbage collector busy, as in ``SourceFiles``."""
+    for part in column.chunks:
+        names = iter(part.flatten().to_pylist())
+        for count in part.value_lengths().to_pylist():
+            yield tuple(islice(names, count))
