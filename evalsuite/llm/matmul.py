@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 log = logging.getLogger("evalsuite")
 
-LEAST_ROWS = 32  # with fewer, a call of oneDNN costs the 10 microseconds that it saves
+LEAST_ROWS = 4  # with fewer, a call of oneDNN costs the 10 microseconds that it saves
 
 
 def use_fast_products(model: nn.Module) -> None:

@@ -100,8 +100,8 @@ def test_a_model_with_an_adapter_learns_the_same(
 
 def test_other_precisions_and_small_products_are_left_alone() -> None:
     weight = torch.ones(8, 8)
-    assert suits(torch.ones(32, 8), weight)
-    assert not suits(torch.ones(31, 8), weight)
+    assert suits(torch.ones(4, 8), weight)
+    assert not suits(torch.ones(3, 8), weight)
     assert not suits(torch.ones(8), weight)
     assert not suits(torch.ones(32, 8, dtype=torch.bfloat16), weight.bfloat16())
     assert not suits(torch.ones(32, 8, device="meta"), weight.to("meta"))
