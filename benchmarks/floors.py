@@ -5,6 +5,7 @@ Shapes: b sequences, t tokens, h width, v vocabulary.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterable
 
@@ -78,6 +79,26 @@ def adapter_weights(config: PretrainedConfig, rank: int = 8) -> int:
     queries, values = config.num_attention_heads * head, config.num_key_value_heads * head
     sides = 2 * (width + queries) + 2 * (width + values) + 3 * (width + config.intermediate_size)
     return int(rank * sides * config.num_hidden_layers)
+
+
+def one_token_flops(config: PretrainedConfig, lengths: Iterable[int]) -> float:
+    """Operations of a layer, forward, of which one token a sequence is read: all keys and values, the rest for one."""
+    lengths = list(lengths)
+    head = _head_width(config)
+    beside = 2 * config.hidden_size * config.num_key_value_heads * head
+    attention = config.num_attention_heads * head
+    return (
+        2.0 * beside * sum(lengths)
+        + 2.0 * (layer_weights(config) - beside) * len(lengths)
+        + 4.0 * attention * sum(lengths)
+    )
+
+
+def without_top_layer(config: PretrainedConfig) -> PretrainedConfig:
+    """The same shape with one layer less."""
+    lower = copy.deepcopy(config)
+    lower.num_hidden_layers -= 1
+    return lower
 
 
 def layer_weights(config: PretrainedConfig) -> int:

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from transformers import LlamaConfig
 
 from benchmarks import embedding_prediction, embedding_training
+from benchmarks.floors import forward_flops, one_token_flops, without_top_layer
 from benchmarks.harness import Options, Outputs
 from benchmarks.ours import embedding_prediction as predicting
 from benchmarks.ours import embedding_training as training
@@ -18,6 +20,7 @@ from benchmarks.peers import classification_pipeline, trainer_classifier
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 SMALL = Options(rounds=1, small=True)
+EXACT: dict[str, Any] = {**embedding_training.CASES[1].sides[0].settings}  # without dropout
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +28,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, O
     """The sides of row 2 without dropout; the peer's best reads two documents at once."""
     job = tmp_path_factory.mktemp("row-2")
     embedding_training.prepare(job, SMALL)
-    settings: dict[str, Any] = {"batch_size": embedding_training.STEP, "learning_rate": 1e-3, "dropout": 0.0}
     found = {
-        embedding_training.OURS: training.setup(job, settings),
-        embedding_training.DEFAULTS: trainer_classifier.setup(job, {**settings, "device_batch": 8, "defaults": True}),
-        embedding_training.BEST: trainer_classifier.setup(job, {**settings, "device_batch": 2}),
+        embedding_training.OURS: training.setup(job, EXACT),
+        embedding_training.DEFAULTS: trainer_classifier.setup(job, {**EXACT, "device_batch": 8, "defaults": True}),
+        embedding_training.BEST: trainer_classifier.setup(job, {**EXACT, "device_batch": 2}),
     }
     return job, {name: work() for name, work in found.items()}
 
@@ -51,8 +53,7 @@ def test_training_that_strays_is_seen(trained: tuple[Path, dict[str, Outputs]], 
 
 def test_a_round_begins_where_the_first_began(trained: tuple[Path, dict[str, Outputs]]) -> None:
     job, outputs = trained
-    settings = {"batch_size": embedding_training.STEP, "learning_rate": 1e-3, "dropout": 0.0}
-    work = training.setup(job, settings)
+    work = training.setup(job, EXACT)
     for _ in range(2):
         np.testing.assert_array_equal(work()["losses"], outputs[embedding_training.OURS]["losses"])
 
@@ -70,3 +71,12 @@ def test_predictions_are_the_pipelines(tmp_path: Path, own_shape: bool) -> None:
     ours = outputs[embedding_prediction.OURS]
     wrong = {**outputs, embedding_prediction.OURS: {**ours, "logits": ours["logits"][:, ::-1]}}
     assert not all(one.ok for one in embedding_prediction.check(tmp_path, wrong))
+
+
+def test_a_layer_that_is_read_at_one_token_of_one_is_a_whole_layer() -> None:
+    shape = LlamaConfig(
+        hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2
+    )
+    assert one_token_flops(shape, [1, 1]) == forward_flops(shape, [1, 1])
+    assert one_token_flops(shape, [9]) < forward_flops(shape, [9])
+    assert forward_flops(without_top_layer(shape), [9]) == 0
