@@ -79,7 +79,7 @@ def nothing_left(size: int, inputs: Inputs) -> Callable[[], Any]:
     def work() -> Any:
         outcomes = run_sweep(registry, sweep, settings, Quiet())
         if states := {outcome.state for outcome in outcomes} - {"there"}:
-            raise RuntimeError(f"cells that should be complete are {', '.join(states)}")
+            raise RuntimeError(f"cells that should be complete are {states}: was the code changed meanwhile?")
         return outcomes
 
     return work

@@ -144,7 +144,7 @@ def whole_run(size: int, inputs: Inputs) -> Callable[[], Any]:
 CURVE = Curve(
     name="documents",
     unit="documents",
-    fixed="news items of about 40 words, 4 labels, one machine",
+    fixed="news items of about 40 words, 4 labels, one thread",
     sizes=(1_000, 3_000, 10_000, 30_000, 100_000),
     small=(100, 300),
     stages=(
