@@ -31,6 +31,7 @@ from evalsuite.llm.footprint import model_facts
 from evalsuite.llm.generation import AnswerGrammar, decode
 from evalsuite.llm.label_scoring import LabelScorer, answer_sizes
 from evalsuite.llm.options import AnsweringOptions
+from evalsuite.llm.packing import packs
 from evalsuite.llm.source import check_available, load_tokenizer
 from evalsuite.prompts import PromptEncoder
 
@@ -42,7 +43,8 @@ class Answerer:
 
     decode: how, "auto" resolved. encoder: makes the token ids. max_length: tokens of prompt and answer together, of
     which ``reserve`` are kept free for the answer. divisors: of label scores. branches: the questions of
-    decode=per_label, else None. scorer: what gives logits, None where answers are written.
+    decode=per_label, else None. scorer: what gives logits, None where answers are written, ``packed`` where the model
+    can read prompts in one row.
 
     Raises:
         OptionError: a ``decode`` that does not fit the task.
@@ -59,6 +61,7 @@ class Answerer:
         self.divisors: list[float] | None = None
         self.branches = self._branches() if self.decode == "per_label" else None
         self.scorer = self._label_scorer() if self.decode == "score" else self.branches
+        self.packed, self.packing = (False, "") if self.scorer else packs(backbone, self.max_length)
 
     def encode(self, texts: Sequence[str], answers: Sequence[int] = ()) -> Encoded:
         """Token ids of n prompts; ``answers``: lengths of answers that have to fit too."""
@@ -83,6 +86,7 @@ class Answerer:
             grammar=grammar,
             max_new_tokens=self.reserve if grammar else self.config.max_new_tokens,
             token_budget=self.config.token_budget,
+            packed=self.packed,
             done=count,
         )
         raw = [self.backbone.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in written]
@@ -120,6 +124,8 @@ class Answerer:
         }
         if self.scorer is not None:
             found["label_scoring"] = f"{self.scorer.way}: {self.scorer.reason}"
+        else:
+            found["decoding"] = f"{'prompts in one row' if self.packed else 'a row for each prompt'}: {self.packing}"
         return found
 
     def _label_scorer(self) -> LabelScorer:

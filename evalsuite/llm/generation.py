@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from evalsuite.llm.backbone import Backbone
-from evalsuite.llm.batching import map_batches, pad, to_device
-from evalsuite.llm.logits import evaluation, last_logits, positions_of
+from evalsuite.llm.batching import map_batches
+from evalsuite.llm.logits import evaluation
+from evalsuite.llm.packing import OneRow, Rows
+from evalsuite.llm.prefix import read_prefix
 
 # Readings of the tokens so far: (last label written, or -1; tokens of the segment under way).
 State = frozenset[tuple[int, tuple[int, ...]]]
@@ -116,52 +118,50 @@ def decode(
     max_new_tokens: int,
     grammar: AnswerGrammar | None = None,
     token_budget: int = 8192,
+    packed: bool = False,
     done: Callable[[int], None] = lambda count: None,
 ) -> list[list[int]]:
     """The likeliest next token again and again, until ``end``: n answers as token ids, end mark included.
 
     An answer that reaches ``max_new_tokens`` is cut. With a ``grammar`` it is whole: once the next label might not fit,
-    it ends after the one under way, of which there is at least one.
+    it ends after the one under way, of which there is at least one. ``packed``: the model can read prompts in one row
+    (``packing.packs``), which is done where they share more than they have of their own.
     """
-
-    def batch(indices: list[int]) -> list[list[int]]:
-        return _decode_batch(backbone, [prompts[index] for index in indices], end, max_new_tokens, grammar)
-
-    lengths = [len(ids) + max_new_tokens for ids in prompts]
     with evaluation(backbone.model):
-        return map_batches(batch, lengths, token_budget, done)
+        prefix, rests = read_prefix(backbone, prompts) if packed else (None, prompts)
+        if prefix is not None and sum(map(len, rests)) <= len(rests) * len(prefix):
+            # of what a prompt looks at, no more than the beginning's size twice is hidden from it
+            token_budget = min(token_budget, 2 * len(prefix))
+        else:
+            prefix, rests = None, prompts
+
+        def batch(indices: list[int]) -> list[list[int]]:
+            reader = Rows(backbone) if prefix is None else OneRow(backbone, prefix)
+            return _decode_batch(reader, [rests[index] for index in indices], end, max_new_tokens, grammar)
+
+        return map_batches(batch, [len(ids) + max_new_tokens for ids in rests], token_budget, done)
 
 
 def _decode_batch(
-    backbone: Backbone, prompts: Sequence[Sequence[int]], end: int, max_new_tokens: int, grammar: AnswerGrammar | None
+    reader: Rows | OneRow,
+    prompts: Sequence[Sequence[int]],
+    end: int,
+    max_new_tokens: int,
+    grammar: AnswerGrammar | None,
 ) -> list[list[int]]:
-    # On the left, so that every prompt's last token is in the last column.
-    padded = to_device(pad(prompts, backbone.tokenizer.pad_token_id, side="left"), backbone.device)
-    ids, mask, cache = padded["input_ids"], padded["attention_mask"], None
     answers: list[list[int]] = [[] for _ in prompts]
     states: list[State] = [AnswerGrammar.start for _ in prompts]
-    open_rows = set(range(len(prompts)))
-    while open_rows:
-        logits, cache = last_logits(
-            backbone.model,
-            1,
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions_of(mask)[:, -ids.shape[1] :],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        room = max_new_tokens - len(answers[min(open_rows)])
-        allowed = [grammar.allowed(state, room) for state in states] if grammar else None
-        chosen = _likeliest(logits[:, -1], allowed)
-        for row in sorted(open_rows):
-            token = chosen[row]
+    unread: dict[int, Sequence[int]] = dict(enumerate(prompts))
+    while unread:
+        logits = reader.read(unread)
+        room = max_new_tokens - len(answers[min(unread)])
+        allowed = [grammar.allowed(states[row], room) for row in unread] if grammar else None
+        chosen = dict(zip(unread, _likeliest(logits, allowed), strict=True))
+        for row, token in chosen.items():
             answers[row].append(token)
             states[row] = grammar.options(states[row])[token] if grammar else states[row]
-            if token == end or (grammar is None and len(answers[row]) >= max_new_tokens):
-                open_rows.discard(row)
-        ids = torch.tensor(chosen, device=ids.device)[:, None]
-        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+        whole = {row for row in chosen if grammar is None and len(answers[row]) >= max_new_tokens}
+        unread = {row: [token] for row, token in chosen.items() if token != end and row not in whole}
     return answers
 
 
