@@ -124,7 +124,7 @@ def case(name: str, work: str, corpus: str, count: int, *, decode: str, adapter:
         prepare=prepare,
         sides=[
             Side(OURS, "benchmarks.ours.instruction_prediction", {"decode": decode}),
-            Side(PEER, "benchmarks.peers.generate_and_parse", tries=[{"batch_size": size} for size in (4, 16, 48)]),
+            Side(PEER, "benchmarks.peers.generate_and_parse", tries=[{"batch_size": size} for size in (1, 4, 16)]),
         ],
         targets={PEER: 5},
         check=check,
