@@ -65,12 +65,13 @@ def training_flops(config: PretrainedConfig, lengths: Iterable[int], logits: int
     values = 2 * config.hidden_size * config.num_key_value_heads * _head_width(config)
     linear = weights * (layers - 1) * tokens + values * tokens + (weights - values) * logits
     attention = forward_flops(config, lengths) - 2.0 * weights * layers * tokens
-    return (
+    count: float = (
         2 * 2.0 * (linear + config.hidden_size * config.vocab_size * logits)
         - 2.0 * (queries + values) * tokens
         + 3 * attention * (layers - 1) / layers
         + 6.0 * adapter_weights(config, rank) * tokens * (layers - 1) / layers
     )
+    return count
 
 
 def adapter_weights(config: PretrainedConfig, rank: int = 8) -> int:
@@ -87,11 +88,12 @@ def one_token_flops(config: PretrainedConfig, lengths: Iterable[int]) -> float:
     head = _head_width(config)
     beside = 2 * config.hidden_size * config.num_key_value_heads * head
     attention = config.num_attention_heads * head
-    return (
+    count: float = (
         2.0 * beside * sum(lengths)
         + 2.0 * (layer_weights(config) - beside) * len(lengths)
         + 4.0 * attention * sum(lengths)
     )
+    return count
 
 
 def without_top_layer(config: PretrainedConfig) -> PretrainedConfig:

@@ -27,7 +27,7 @@ import yaml
 from benchmarks.commands import main
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side
 
-GRID = {"pooling": ["last", "mean"], "learning_rate": [1e-3, 5e-4]}
+GRID: dict[str, list[Any]] = {"pooling": ["last", "mean"], "learning_rate": [1e-3, 5e-4]}
 SEEDS = [0, 1]
 BASE = {"task": "ag_news", "method": "embedding", "model": "bundled", "epochs": 1, "evaluations": 0, "device": "cpu"}
 DOCUMENTS, SMALL = 128, 16
