@@ -152,7 +152,7 @@ CASES = [
         work="instruction tuning, loss on the answer, vocabulary of 128k, 30 to 512 tokens a document",
         prepare=prepare,
         sides=[
-            Side(OURS, "benchmarks.ours.instruction_training", {**SETTINGS, "token_budget": 1024}),
+            Side(OURS, "benchmarks.ours.instruction_training", {**SETTINGS, "token_budget": 256}),
             Side(DEFAULTS, "benchmarks.peers.trl_sft", {**SETTINGS, "device_batch": STEP, "defaults": True}, peer=True),
             Side(
                 BEST,
