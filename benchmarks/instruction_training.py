@@ -63,7 +63,8 @@ def write_items(job: Path, options: Options, count: int, longest: int) -> None:
     encoder = PromptEncoder(AutoTokenizer.from_pretrained(job / "model"), prompts)
     answers = [encoder.answer_ids((labels.index(document.label),)) for document in found]
     usual = Counter(map(len, answers)).most_common(1)[0][0]
-    random, items = Random(0), []
+    random = Random(0)
+    items: list[tuple[list[int], list[int]]] = []
     for at, answer in enumerate(answers):
         if len(answer) == usual and len(items) < count:
             text = " ".join(found[(at + more) % len(found)].text for more in range(4))
