@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.commands import main
 from benchmarks.floors import forward_flops, matmul_rate, one_token_flops, without_top_layer
-from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side
+from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.inputs import documents, llama, write_documents
 
 LEARNT_ON = 16  # documents; enough to move the adapter
@@ -87,14 +87,16 @@ def floor(job: Path, outputs: Mapping[str, Outputs]) -> Floor:
 def case(name: str, corpus: str, count: int, own_shape: bool) -> Case:
     """The row on ``count`` documents of a corpus; ``own_shape``: random weights in place of the bundled model."""
     peer = "benchmarks.peers.classification_pipeline"
+    ours = Side(OURS, "benchmarks.ours.embedding_prediction")
     return Case(
         name=name,
         work=f"predicting with the embedding model, {count} documents of {corpus}",
         prepare=partial(prepare, corpus, count, own_shape),
         sides=[
-            Side(OURS, "benchmarks.ours.embedding_prediction"),
+            ours,
             Side(DEFAULTS, peer),
             Side(BEST, peer, tries=[{"batch_size": size} for size in (1, 2, 4, 8, 16, 32, 64)]),
+            with_torchs_products(ours),
         ],
         targets={DEFAULTS: 3, BEST: 1.3},
         check=check,

@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.commands import main
 from benchmarks.floors import matmul_rate, one_token_flops, training_flops, without_top_layer
-from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side
+from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.inputs import documents, llama
 
 DOCUMENTS, STEP = 64, 8
@@ -121,14 +121,16 @@ def case(name: str, dropout: float) -> Case:
     """The row with this dropout on the adapter's input."""
     settings = {"batch_size": STEP, "learning_rate": 3e-3, "dropout": dropout}
     peer = "benchmarks.peers.trainer_classifier"
+    ours = Side(OURS, "benchmarks.ours.embedding_training", settings)
     return Case(
         name=name,
         work=f"training the embedding head, LoRA r=8, dropout {dropout:g}, 30 to 512 tokens a document",
         prepare=prepare,
         sides=[
-            Side(OURS, "benchmarks.ours.embedding_training", settings),
+            ours,
             Side(DEFAULTS, peer, {**settings, "device_batch": STEP, "defaults": True}),
             Side(BEST, peer, settings, tries=[{"device_batch": size} for size in (1, 2, 4, 8)]),
+            with_torchs_products(ours),
         ],
         targets={DEFAULTS: 2, BEST: 1.15},
         check=lambda job, outputs: check(job, outputs, exact=dropout == 0),

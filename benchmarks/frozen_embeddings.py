@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks.commands import main
 from benchmarks.floors import matmul_rate
-from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side
+from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.inputs import documents
 
 TEXTS = 400
@@ -77,18 +77,20 @@ def floor(job: Path, outputs: Mapping[str, Outputs]) -> Floor:
 
 def case(name: str, work: str, target: float, cached: bool) -> Case:
     """Embedding the texts, for the first time or again, beside the best batch size of sentence-transformers."""
+    ours = Side(OURS, "benchmarks.ours.frozen_embeddings", {"cached": cached})
     return Case(
         name=name,
         work=work,
         prepare=prepare,
         sides=[
-            Side(OURS, "benchmarks.ours.frozen_embeddings", {"cached": cached}),
+            ours,
             Side(
                 PEER,
                 "benchmarks.peers.sentence_encoding",
                 peer=True,
                 tries=[{"batch_size": size} for size in (4, 8, 16, 32)],
             ),
+            with_torchs_products(ours),
         ],
         targets={PEER: target},
         check=check,

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / "benchmarks" / ".peers" / "bin" / "python"
+TORCHS_PRODUCTS = "EVALSUITE_BENCHMARK_TORCHS_PRODUCTS"  # set for a side that does without oneDNN
 Outputs = dict[str, npt.NDArray[Any]]
 
 
@@ -44,9 +45,9 @@ class Side:
 
     peer: it runs in the peers' environment. tries: settings of which the fastest is taken, each tried once; what every
     one took is written down. share: how much of the work it does in a round, where all of it would take too long; its
-    seconds are divided by that, and its name should say so. In a command, {python}, {bin} and {job} stand for the
-    environment's interpreter, the folder it lies in, and the job's folder; it may write what the check compares to
-    {job}/NAME.npz.
+    seconds are divided by that, and its name should say so. variables: more of its environment. In a command, {python},
+    {bin} and {job} stand for the environment's interpreter, the folder it lies in, and the job's folder; it may write
+    what the check compares to {job}/NAME.npz.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Side:
     tries: Sequence[Mapping[str, Any]] = ()
     command: Sequence[str] = ()
     share: float = 1.0
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Served:
         self._process = subprocess.Popen(
             [python, "-m", side.module, str(job), json.dumps(dict(side.settings)), str(self.output)],
             cwd=ROOT,
-            env=environment(cores),
+            env=environment(cores) | dict(side.variables),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -158,7 +160,7 @@ class Whole:
         python = interpreter(side)
         words = {"{python}": python, "{bin}": str(Path(python).parent), "{job}": str(job)}
         self._command = [_filled(part, words) for part in side.command]
-        self._environment, self._cores = environment(cores), cores
+        self._environment, self._cores = environment(cores) | dict(side.variables), cores
 
     def round(self) -> tuple[float, int]:
         """(seconds, peak bytes of the largest single process) of the command from start to exit."""
@@ -287,6 +289,11 @@ def summary(
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median, least and largest."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def with_torchs_products(ours: Side) -> Side:
+    """Our side once more, without what a processor gains by oneDNN: how much of a ratio that is."""
+    return replace(ours, name=f"{ours.name}, torch's own products", variables={TORCHS_PRODUCTS: "1"})
 
 
 def start(side: Side, job: Path, cores: int | None) -> Served | Whole:

@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks.commands import main
 from benchmarks.floors import forward_flops, matmul_rate
-from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side
+from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.inputs import llama
 from benchmarks.label_prompts import read_prompts, write_prompts
 
@@ -118,13 +118,15 @@ def case(name: str, work: str, corpus: str, count: int, *, decode: str, adapter:
         if adapter:
             write_adapter(job / "adapter", model)
 
+    ours = Side(OURS, "benchmarks.ours.instruction_prediction", {"decode": decode})
     return Case(
         name=name,
         work=work,
         prepare=prepare,
         sides=[
-            Side(OURS, "benchmarks.ours.instruction_prediction", {"decode": decode}),
+            ours,
             Side(PEER, "benchmarks.peers.generate_and_parse", tries=[{"batch_size": size} for size in (1, 4, 16)]),
+            with_torchs_products(ours),
         ],
         targets={PEER: 5},
         check=check,

@@ -32,7 +32,7 @@ import numpy as np
 
 from benchmarks.commands import main
 from benchmarks.floors import matmul_rate, training_flops
-from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side
+from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.inputs import documents, llama
 
 DOCUMENTS, STEP = 16, 8
@@ -147,13 +147,15 @@ def floor(job: Path, outputs: Mapping[str, Outputs]) -> Floor:
 
 
 SETTINGS = {"batch_size": STEP, "learning_rate": 1e-3}
+OURS_SIDE = Side(OURS, "benchmarks.ours.instruction_training", {**SETTINGS, "token_budget": 256})
+
 CASES = [
     Case(
         name="3a",
         work="instruction tuning, loss on the answer, vocabulary of 128k, 30 to 512 tokens a document",
         prepare=prepare,
         sides=[
-            Side(OURS, "benchmarks.ours.instruction_training", {**SETTINGS, "token_budget": 256}),
+            OURS_SIDE,
             Side(DEFAULTS, "benchmarks.peers.trl_sft", {**SETTINGS, "device_batch": STEP, "defaults": True}, peer=True),
             Side(
                 BEST,
@@ -162,6 +164,7 @@ CASES = [
                 peer=True,
                 tries=[{"device_batch": 1}, {"device_batch": 2}, {"device_batch": 2, "padding_free": True}],
             ),
+            with_torchs_products(OURS_SIDE),
         ],
         targets={DEFAULTS: 15, BEST: 8},
         memory={DEFAULTS: 0.5, BEST: 0.5},

@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.commands import main
 from benchmarks.floors import forward_flops, matmul_rate
-from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side
+from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.inputs import llama
 from benchmarks.label_prompts import read_prompts, write_prompts
 
@@ -72,18 +72,20 @@ def case(name: str, work: str, corpus: str, count: int, target: float, batch_siz
         model = llama(job / "model", layers=2 if options.small else 8, width=64 if options.small else 384)
         write_prompts(job, corpus, 4 if options.small else count, options, model)
 
+    ours = Side(OURS, "benchmarks.ours.label_scoring")
     return Case(
         name=name,
         work=work,
         prepare=prepare,
         sides=[
-            Side(OURS, "benchmarks.ours.label_scoring"),
+            ours,
             Side(
                 PEER,
                 "benchmarks.peers.lm_eval_scoring",
                 peer=True,
                 tries=[{"batch_size": size} for size in batch_sizes],
             ),
+            with_torchs_products(ours),
         ],
         targets={PEER: target},
         check=check,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,17 @@ import pytest
 
 from benchmarks import harness
 from benchmarks.commands import table, write
-from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, SideError, run_case
+from benchmarks.harness import (
+    Case,
+    Check,
+    Floor,
+    Options,
+    Outputs,
+    Side,
+    SideError,
+    run_case,
+    with_torchs_products,
+)
 
 SLEEPER = "tests.benchmarks.sleeping_side"
 
@@ -72,6 +83,17 @@ def test_a_command_is_timed_from_start_to_exit() -> None:
     found = run_case(case(whole, Side("b", SLEEPER, {"seconds": 0.0})), Options(rounds=1))
     assert 0.3 < found["sides"][0]["seconds"][0] < 10
     assert found["checks"][0]["ok"]
+
+
+def test_our_side_without_onednn_keeps_to_torchs_own_products() -> None:
+    code = (
+        "import sys, numpy, benchmarks.ours; from evalsuite.llm import matmul; "
+        "numpy.savez(sys.argv[1] + '/' + sys.argv[2], answer=[0, matmul.mkl_holds_back.__name__ == '<lambda>'])"
+    )
+    ours = Side("a", command=["{python}", "-c", code, "{job}", "a.npz"])
+    without = with_torchs_products(ours)
+    found = run_case(case(ours, replace(without, name="b", command=[*ours.command[:-1], "b.npz"])), Options(rounds=1))
+    assert found["checks"][0]["value"] == 1  # the one differs from the other
 
 
 def test_a_side_that_ends_is_told_with_what_it_printed() -> None:
