@@ -197,8 +197,9 @@ def test_later_reads_come_from_the_cache_and_are_much_faster(tmp_path: Path) -> 
         splits = _load(tmp_path / "cache", data=str(tree))
         seconds.append(time.process_time() - start)
     assert len(splits.test) == 800
-    assert 1600 / seconds[0] > 150  # documents/s; half of what is promised, as the machine may be busy
-    assert seconds[0] / min(seconds[1:]) > 10
+    # documents/s: a third of what was measured, as the machine may be busy
+    assert 1600 / seconds[0] > 1500
+    assert 1600 / min(seconds[1:]) > 15_000
 
 
 def test_the_task_states_where_it_comes_from() -> None:
