@@ -51,7 +51,7 @@ def test_our_log_likelihoods_are_those_of_whole_texts(name: str, tmp_path: Path)
 def test_both_ways_to_predict_give_the_same_labels(name: str, tmp_path: Path) -> None:
     case = next(case for case in instruction_prediction.CASES if case.name == name)
     case.prepare(tmp_path, SMALL)
-    ours, theirs = case.sides
+    ours, theirs, _ = case.sides
     outputs = {
         ours.name: our_prediction.setup(tmp_path, dict(ours.settings))(),
         theirs.name: generate_and_parse.setup(tmp_path, {"batch_size": 2})(),
