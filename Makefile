@@ -30,13 +30,5 @@ benchmarks/.peers/installed: benchmarks/peers.txt
 	benchmarks/.peers/bin/python -m pip --disable-pip-version-check install --quiet --requirement benchmarks/peers.txt
 	touch $@
 
-# The libraries that benchmarks/ compares with, in an environment of their own.
-peers: benchmarks/.peers/installed
-
-benchmarks/.peers/installed: benchmarks/peers.txt
-	$(PYTHON) -m venv benchmarks/.peers
-	benchmarks/.peers/bin/python -m pip --disable-pip-version-check install --quiet --requirement benchmarks/peers.txt
-	touch $@
-
 clean:
 	rm -rf $(VENV) benchmarks/.peers build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache

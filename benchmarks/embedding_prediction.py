@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.commands import main
-from benchmarks.floors import forward_flops, matmul_rate, one_token_flops, without_top_layer
+from benchmarks.floors import forward_flops, matmul_floor, one_token_flops, without_top_layer
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.inputs import documents, llama, write_documents
 
@@ -80,8 +80,7 @@ def floor(job: Path, outputs: Mapping[str, Outputs]) -> Floor:
     config, lengths = AutoConfig.from_pretrained(job / "merged"), outputs[OURS]["lengths"].tolist()
     # of the last layer one token a document is read
     flops = forward_flops(without_top_layer(config), lengths) + one_token_flops(config, lengths)
-    rate = matmul_rate()
-    return Floor(flops / rate, f"{flops / 1e9:.0f} GFLOP of reading at {rate / 1e9:.0f} GFLOP/s of a square product")
+    return matmul_floor(flops, "reading")
 
 
 def case(name: str, corpus: str, count: int, own_shape: bool) -> Case:

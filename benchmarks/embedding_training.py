@@ -28,7 +28,7 @@ from random import Random
 import numpy as np
 
 from benchmarks.commands import main
-from benchmarks.floors import matmul_rate, one_token_flops, training_flops, without_top_layer
+from benchmarks.floors import matmul_floor, one_token_flops, training_flops, without_top_layer
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.inputs import documents, llama
 
@@ -111,10 +111,7 @@ def floor(job: Path, outputs: Mapping[str, Outputs]) -> Floor:
     config, lengths = AutoConfig.from_pretrained(job / "model"), [len(ids) for ids, _ in items]
     # of the last layer one token a document is read; its adapters are left out
     flops = training_flops(without_top_layer(config), lengths, logits=0) + 2 * one_token_flops(config, lengths)
-    rate = matmul_rate()
-    return Floor(
-        flops / rate, f"{flops / 1e9:.0f} GFLOP of LoRA training at {rate / 1e9:.0f} GFLOP/s of a 2,048-square product"
-    )
+    return matmul_floor(flops, "LoRA training")
 
 
 def case(name: str, dropout: float) -> Case:

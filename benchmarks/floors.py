@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from transformers import PretrainedConfig
 
+from benchmarks.harness import Floor
 from evalsuite.llm.matmul import onednn_agrees, onednn_linear
 
 
@@ -22,6 +23,13 @@ def matmul_rate(dtype: torch.dtype = torch.float32, device: str = "cpu", size: i
     if device == "cpu" and dtype == torch.float32 and onednn_agrees():
         seconds = min(seconds, _best(lambda: onednn_linear(left, right), device))
     return 2 * size**3 / seconds
+
+
+def matmul_floor(flops: float, of: str = "") -> Floor:
+    """The seconds that so many operations (``of`` what) take at the rate of the best matrix product."""
+    rate = matmul_rate()
+    work = f"{flops / 1e9:.0f} GFLOP{of and ' of ' + of}"
+    return Floor(flops / rate, f"{work} at {rate / 1e9:.0f} GFLOP/s of a 2,048-square product")
 
 
 def copy_bandwidth(device: str = "cpu", size: int = 2**28) -> float:

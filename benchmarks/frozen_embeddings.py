@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.commands import main
-from benchmarks.floors import matmul_rate
+from benchmarks.floors import matmul_floor
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.inputs import documents
 
@@ -71,8 +71,7 @@ def floor(job: Path, outputs: Mapping[str, Outputs]) -> Floor:
     weights = config.hidden_size * (4 * config.hidden_size + 2 * config.intermediate_size)
     pairs = 4 * config.hidden_size * (lengths**2).sum()
     flops = config.num_hidden_layers * float(2 * weights * lengths.sum() + pairs)
-    rate = matmul_rate()
-    return Floor(flops / rate, f"{flops / 1e9:.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s of a 2,048-square product")
+    return matmul_floor(flops)
 
 
 def case(name: str, work: str, target: float, cached: bool) -> Case:

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.commands import main
-from benchmarks.floors import forward_flops, matmul_rate
+from benchmarks.floors import forward_flops, matmul_floor
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.inputs import llama
 from benchmarks.label_prompts import read_prompts, write_prompts
@@ -63,8 +63,7 @@ def floor(job: Path, outputs: Mapping[str, Outputs]) -> Floor:
     shared = common_length(ids)
     flops = forward_flops(config, [shared])
     flops += forward_flops(config, [len(one) - shared for one in ids], context=shared, logits=len(ids))
-    rate = matmul_rate()
-    return Floor(flops / rate, f"{flops / 1e9:.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s of a 2,048-square product")
+    return matmul_floor(flops)
 
 
 def teach(folder: Path, found: Mapping[str, Any], steps: int) -> None:

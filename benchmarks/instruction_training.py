@@ -31,7 +31,7 @@ from random import Random
 import numpy as np
 
 from benchmarks.commands import main
-from benchmarks.floors import matmul_rate, training_flops
+from benchmarks.floors import matmul_floor, training_flops
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.inputs import documents, llama
 
@@ -140,10 +140,7 @@ def floor(job: Path, outputs: Mapping[str, Outputs]) -> Floor:
     items = json.loads((job / "items.json").read_text(encoding="utf-8"))
     lengths = [len(prompt) + len(answer) - 1 for prompt, answer in items]
     flops = training_flops(AutoConfig.from_pretrained(job / "model"), lengths, sum(len(answer) for _, answer in items))
-    rate = matmul_rate()
-    return Floor(
-        flops / rate, f"{flops / 1e9:.0f} GFLOP of LoRA training at {rate / 1e9:.0f} GFLOP/s of a 2,048-square product"
-    )
+    return matmul_floor(flops, "LoRA training")
 
 
 SETTINGS = {"batch_size": STEP, "learning_rate": 1e-3}

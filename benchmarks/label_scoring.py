@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.commands import main
-from benchmarks.floors import forward_flops, matmul_rate
+from benchmarks.floors import forward_flops, matmul_floor
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.inputs import llama
 from benchmarks.label_prompts import read_prompts, write_prompts
@@ -61,8 +61,7 @@ def floor(job: Path, outputs: Mapping[str, Outputs]) -> Floor:
         own = len(ids) - shared
         flops += forward_flops(config, [own], context=shared)
         flops += forward_flops(config, [1] * nodes, context=len(ids), logits=nodes + 1)
-    rate = matmul_rate()
-    return Floor(flops / rate, f"{flops / 1e9:.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s of a 2,048-square product")
+    return matmul_floor(flops)
 
 
 def case(name: str, work: str, corpus: str, count: int, target: float, batch_sizes: Sequence[int]) -> Case:

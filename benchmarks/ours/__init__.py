@@ -5,7 +5,9 @@ Where the harness asks for it (``with_torchs_products``), linear layers keep to 
 
 import os
 
-if os.environ.get("EVALSUITE_BENCHMARK_TORCHS_PRODUCTS"):
+from benchmarks.harness import TORCHS_PRODUCTS
+
+if os.environ.get(TORCHS_PRODUCTS):
     from evalsuite.llm import matmul
 
     matmul.mkl_holds_back = lambda: False  # type: ignore[assignment]  # what it does, without its cache

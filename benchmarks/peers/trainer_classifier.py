@@ -19,7 +19,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from benchmarks.adapters import fill, trained
+from benchmarks.adapters import trained
+from benchmarks.peers.training import row_arguments, train_from
 from benchmarks.worker import Outputs, Work, serve
 
 
@@ -40,19 +41,7 @@ def setup(job: Path, settings: dict[str, Any]) -> Work:
     data = Dataset.from_dict({"input_ids": [ids for ids, _ in items], "labels": [kind for _, kind in items]})
     # what TrainingArguments have by themselves stays; rate, schedule and step are those of the row
     arguments = TrainingArguments(
-        output_dir=str(job / "trainer"),
-        num_train_epochs=1,
-        per_device_train_batch_size=settings["device_batch"],
-        gradient_accumulation_steps=settings["batch_size"] // settings["device_batch"],
-        learning_rate=settings["learning_rate"],
-        lr_scheduler_type="cosine",
-        max_grad_norm=0.3,
-        train_sampling_strategy="random" if defaults else "sequential",
-        use_cpu=True,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
+        **row_arguments(job / "trainer", settings), lr_scheduler_type="cosine", max_grad_norm=0.3, use_cpu=True
     )
     trainer = Trainer(
         model=model,
@@ -63,17 +52,7 @@ def setup(job: Path, settings: dict[str, Any]) -> Work:
     )
 
     def work() -> Outputs:
-        fill(model, first)
-        trainer.optimizer = trainer.lr_scheduler = None  # else a second training goes on with the first one's
-        trainer.train()
-        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        return {
-            "before": before,
-            "losses": np.array(losses),
-            "adapter": trained(model),
-            "parameters": np.array(sum(p.numel() for p in model.parameters() if p.requires_grad)),
-            "steps": np.array(trainer.state.global_step),
-        }
+        return {"before": before, **train_from(first, trainer, model)}
 
     return work
 

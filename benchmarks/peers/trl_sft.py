@@ -13,7 +13,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from trl import SFTConfig, SFTTrainer
 
-from benchmarks.adapters import fill, trained
+from benchmarks.adapters import trained
+from benchmarks.peers.training import row_arguments, train_from
 from benchmarks.worker import Outputs, Work, serve
 
 
@@ -37,24 +38,15 @@ def setup(job: Path, settings: dict[str, Any]) -> Work:
     )
     # what SFTConfig has by itself stays; precision, rate and step are those of the row
     config = SFTConfig(
-        output_dir=str(job / "trl"),
-        num_train_epochs=1,
-        per_device_train_batch_size=settings["device_batch"],
-        gradient_accumulation_steps=settings["batch_size"] // settings["device_batch"],
-        learning_rate=settings["learning_rate"],
+        **row_arguments(job / "trl", settings),
         lr_scheduler_type="constant",
         max_grad_norm=1e9,
         completion_only_loss=True,
         bf16=on_gpu,
         use_cpu=not on_gpu,
         gradient_checkpointing=defaults,
-        train_sampling_strategy="random" if defaults else "sequential",
         padding_free=free,
         max_length=None if free else 1024,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
     )
     model = PeftModel.from_pretrained(_base(job, settings, on_gpu), job / "adapter", is_trainable=True)
     first = trained(model)
@@ -62,17 +54,8 @@ def setup(job: Path, settings: dict[str, Any]) -> Work:
     trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
 
     def work() -> Outputs:
-        fill(model, first)
-        trainer.optimizer = trainer.lr_scheduler = None  # else a second training goes on with the first one's
-        trainer.train()
-        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        return {
-            "losses": np.array(losses),
-            "adapter": trained(model),
-            "parameters": np.array(sum(p.numel() for p in model.parameters() if p.requires_grad)),
-            "tokens": np.array(sum(len(prompt) + len(answer) for prompt, answer in items)),
-            "steps": np.array(trainer.state.global_step),
-        }
+        tokens = np.array(sum(len(prompt) + len(answer) for prompt, answer in items))
+        return {"tokens": tokens, **train_from(first, trainer, model)}
 
     return work
 

@@ -40,10 +40,7 @@ def shared_losses(
     A model keeps to the plain way unless it says the same by the other, and where activations are recomputed: the
     backward pass would make them without the keys from before.
     """
-    recomputed = options.gradient_checkpointing
-    if recomputed is None:
-        recomputed = backbone.device.type == "cuda"
-    length = 0 if recomputed or len(prompts) < 2 else common_length(prompts)
+    length = 0 if options.recomputes(backbone.device.type) or len(prompts) < 2 else common_length(prompts)
     if length < LEAST or length * len(prompts) < LEAST_SHARE * sum(map(len, prompts)):
         return answer_losses
     losses = losses_after(backbone, length)

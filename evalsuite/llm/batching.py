@@ -18,10 +18,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from evalsuite.errors import ModelError
+from evalsuite.prompts.tokens import TEXTS_A_CALL
 
 Result = TypeVar("Result")
 
-TEXTS_A_CALL = 1000
 # documents of this many steps are sorted by length together; transformers' group_by_length takes 50
 STEPS_A_BUCKET = 32
 # Tokens of a prediction's batch on the CPU. What a layer makes of more is too large for the processor's cache and for

@@ -34,6 +34,7 @@ from evalsuite.llm.label_scoring import (
     LOGITS,
     TOLERANCE,
     Batch,
+    cause,
     check_prompts,
     left_padded,
     tree_inputs,
@@ -214,8 +215,7 @@ def _choose(
             difference = float((packed(backbone, *prompts, block) - expected).abs().max())
         # Whatever a model raises, it says that this model cannot branch; the plain way remains.
         except Exception as error:  # noqa: BLE001
-            cause = " ".join(str(error).split())[:120]
-            return "one label at a time", f"one pass is refused ({type(error).__name__}: {cause})"
+            return "one label at a time", f"one pass is refused ({cause(error)})"
     if difference <= tolerance:
         return "one pass", f"within {difference:.1e} nats of one label at a time"
     return "one label at a time", f"one pass is off by {difference:.2g} nats, {tolerance:g} allowed"

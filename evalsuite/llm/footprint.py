@@ -149,9 +149,8 @@ def estimate(
     if lora is not None:
         attach_lora(backbone, lora, modules_to_save=backbone.head)
     parameters = count_parameters(backbone.model)
-    recompute = training.gradient_checkpointing
     activations = whole = _kept_bytes(backbone, training.token_budget)
-    if kind == "cuda" if recompute is None else recompute:
+    if training.recomputes(kind):
         recompute_activations(backbone.model, True)
         # the inputs of all layers, and everything of the one that is being recomputed
         layers = backbone.model.config.get_text_config().num_hidden_layers

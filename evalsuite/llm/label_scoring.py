@@ -102,13 +102,17 @@ class LabelScorer:
                 difference = float(np.abs(self._scored(way, prompts, tree) - expected).max())
             # Whatever a model raises, it says that this model cannot be scored this way; the plain way remains.
             except Exception as error:  # noqa: BLE001
-                cause = " ".join(str(error).split())[:120]
-                reasons.append(f"{way} is refused ({type(error).__name__}: {cause})")
+                reasons.append(f"{way} is refused ({cause(error)})")
                 continue
             if difference <= tolerance:
                 return way, "; ".join([*reasons, f"within {difference:.1e} nats of one label at a time"])
             reasons.append(f"{way} is off by {difference:.2g} nats, {tolerance:g} allowed")
         return "plain", "; ".join(reasons)
+
+
+def cause(error: Exception) -> str:
+    """What a model raised, on one short line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
 
 
 def answer_sizes(normalise: str, candidates: Batch, answers: Sequence[str]) -> list[float] | None:
@@ -167,7 +171,7 @@ def branch_masks(backbone: Backbone, visible: Tensor, positions: Tensor) -> Tens
     """``visible`` (bool [b, q, t]) in the form that the model takes, sliding windows put back by ``positions`` [b, t].
     Of t tokens, the last q are those that look.
 
-    transformers' rule (``mlooking_utils.create_masks_for_generate``): a configuration with ``layer_types`` takes a
+    transformers' rule (``masking_utils.create_masks_for_generate``): a configuration with ``layer_types`` takes a
     mask for each type; otherwise there is one mask, with the window in it where there is a window.
 
     Raises:

@@ -153,6 +153,10 @@ class TrainingOptions(BatchOptions):
         (), f"experiment trackers, with commas between: {', '.join(TRACKERS)}", source=HOUSE, identity=False
     )
 
+    def recomputes(self, device: str) -> bool:
+        """Whether activations are recomputed on a kind of device, "cpu" or "cuda"."""
+        return device == "cuda" if self.gradient_checkpointing is None else self.gradient_checkpointing
+
     @field_validator("report_to", mode="before")
     @classmethod
     def _known_trackers(cls, value: Any) -> Any:

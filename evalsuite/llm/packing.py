@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from evalsuite.llm.backbone import Backbone
-from evalsuite.llm.label_scoring import TOLERANCE, branch_masks, check_prompts, left_padded
+from evalsuite.llm.label_scoring import TOLERANCE, branch_masks, cause, check_prompts, left_padded
 from evalsuite.llm.logits import evaluation, last_logits, positions_of
 from evalsuite.llm.prefix import Prefix, read_prefix
 
@@ -108,7 +108,7 @@ def packs(backbone: Backbone, max_length: int) -> tuple[bool, str]:
             alone = [last_logits(backbone.model, 1, input_ids=ids, use_cache=False)[0][:, -1] for ids in texts]
     # Whatever a model raises, it says that this model cannot be read this way; a row for each remains.
     except Exception as error:  # noqa: BLE001
-        return False, f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        return False, cause(error)
     difference = float((torch.cat(found) - torch.cat(alone)).float().abs().max())
     if difference <= TOLERANCE.get(backbone.dtype, 0.1):
         return True, f"within {difference:.1e} of one prompt at a time"

@@ -99,8 +99,7 @@ def train(backbone: Backbone, objective: Objective, options: TrainingOptions, ct
     loop.resume()
     if loop.processes.is_main:
         loop.trackers.start(options, ctx, loop.summary.steps)
-    gradient_checkpointing = options.gradient_checkpointing
-    if gradient_checkpointing if gradient_checkpointing is not None else backbone.device.type == "cuda":
+    if options.recomputes(backbone.device.type):
         recompute_activations(backbone.model, True)
     try:
         bar = ctx.progress.bar("training", loop.total_documents)
