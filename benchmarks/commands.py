@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,34 +24,47 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("lm_eval", "trl", "sentence-transformers", "transformers", "scikit-learn", "torch")
 
 
+# options of every row's command
+Chosen = Annotated[list[str] | None, typer.Option(help="a case of this row; may be repeated")]
+Rounds = Annotated[int, typer.Option(min=1, help="rounds that count")]
+Small = Annotated[bool, typer.Option(help="a try of a few seconds; its figures mean nothing")]
+Data = Annotated[Path | None, typer.Option(help="folder with more data", envvar="EVALSUITE_TEST_DATA")]
+Out = Annotated[Path, typer.Option(help="folder for the results")]
+
+
 def main(cases: Sequence[Case]) -> None:
-    """Run the cases of a row as the command line asks; exit status 1 where a check failed, 2 where a side ended."""
+    """Run the cases of a row as the command line asks."""
 
     def command(
-        case: Annotated[list[str] | None, typer.Option(help="a case of this row; may be repeated")] = None,
-        rounds: Annotated[int, typer.Option(min=1, help="rounds that count")] = 5,
-        small: Annotated[bool, typer.Option(help="a try of a few seconds; its figures mean nothing")] = False,
-        data: Annotated[Path | None, typer.Option(help="folder with more data", envvar="EVALSUITE_TEST_DATA")] = None,
-        out: Annotated[Path, typer.Option(help="folder for the results")] = RESULTS,
+        case: Chosen = None, rounds: Rounds = 5, small: Small = False, data: Data = None, out: Out = RESULTS
     ) -> None:
-        names = [one.name for one in cases]
-        if unknown := set(case or ()) - set(names):
-            raise typer.BadParameter(f"{', '.join(sorted(unknown))}: this row has {', '.join(names)}")
-        console, failed = Console(stderr=True), False
-        for one in cases:
-            if case and one.name not in case:
-                continue
-            try:
-                found = measured(one, Options(rounds, small, data), console)
-            except SideError as error:
-                console.print(str(error), style="red", markup=False)
-                raise typer.Exit(2) from error
-            write(found, out)
-            Console().print(table(found))
-            failed = failed or not all(check["ok"] for check in found["checks"])
-        raise typer.Exit(int(failed))
+        raise typer.Exit(run(cases, case or (), Options(rounds, small, data), out))
 
     typer.run(command)
+
+
+def run(cases: Sequence[Case], chosen: Collection[str], options: Options, out: Path) -> int:
+    """Measure the cases ``chosen`` by name (none: all): exit status 1 where a check failed, 2 where a side ended.
+
+    Raises:
+        typer.BadParameter: a name of no case.
+    """
+    names = [one.name for one in cases]
+    if unknown := set(chosen) - set(names):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: this row has {', '.join(names)}")
+    console, failed = Console(stderr=True), False
+    for one in cases:
+        if chosen and one.name not in chosen:
+            continue
+        try:
+            found = measured(one, options, console)
+        except SideError as error:
+            console.print(str(error), style="red", markup=False)
+            return 2
+        write(found, out)
+        Console().print(table(found))
+        failed = failed or not all(check["ok"] for check in found["checks"])
+    return int(failed)
 
 
 def measured(case: Case, options: Options, console: Console) -> dict[str, Any]:
@@ -121,7 +134,8 @@ def table(found: dict[str, Any]) -> Table:
 def side_cells(found: Mapping[str, Any], side: Mapping[str, Any]) -> list[str]:
     """One side's row: name with its chosen settings, seconds, peak memory, ratio and target."""
     seconds, ratio = side["seconds"], found["ratios"].get(side["name"])
-    chosen = [f"{name}={value}" for name, value in side["settings"].items() if side["tried"]]
+    tried = {name for one in side["tried"] for name in one["settings"]}
+    chosen = [f"{name}={value}" for name, value in side["settings"].items() if name in tried]
     cells = [
         f"{side['name']} ({', '.join(chosen)})" if chosen else side["name"],
         f"{median(seconds):.3f}",

@@ -25,11 +25,12 @@ def matmul_rate(dtype: torch.dtype = torch.float32, device: str = "cpu", size: i
     return 2 * size**3 / seconds
 
 
-def matmul_floor(flops: float, of: str = "") -> Floor:
+def matmul_floor(flops: float, of: str = "", dtype: str = "float32", device: str = "cpu") -> Floor:
     """The seconds that so many operations (``of`` what) take at the rate of the best matrix product."""
-    rate = matmul_rate()
+    size = 2048 if device == "cpu" else 8192  # as large as it takes to be at the full rate
+    rate = matmul_rate(getattr(torch, dtype), device, size)
     work = f"{flops / 1e9:.0f} GFLOP{of and ' of ' + of}"
-    return Floor(flops / rate, f"{work} at {rate / 1e9:.0f} GFLOP/s of a 2,048-square product")
+    return Floor(flops / rate, f"{work} at {rate / 1e9:.0f} GFLOP/s of a {size:,}-square product")
 
 
 def copy_bandwidth(device: str = "cpu", size: int = 2**28) -> float:

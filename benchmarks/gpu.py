@@ -1,4 +1,4 @@
-"""What a GPU does: shares of its measured matrix rate in training, documents a second in prediction, row 3 beside TRL.
+"""What a GPU does: shares of its measured matrix rate in training, documents a second in prediction, rows 1 to 6.
 
 Work: the shapes of Llama-3.2-1B and 3B (``evalsuite.llm.shapes``) with random weights; documents of 30 to 512 tokens;
 LoRA r = 8 on all linear layers, bf16 or the base in NF4, nothing recomputed. Training is timed over an epoch after one
@@ -8,42 +8,41 @@ Share of the peak: the operations of ``training_flops``, of real tokens alone an
 the rate of a bf16 matrix product of 8,192 by 8,192 measured in the same process. Padding, recomputation and whatever
 the last layer does for nobody count as waste.
 
-Case 3b, the 3B shape beside TRL's SFTTrainer: ``--peer``. On a machine without a GPU only ``--small`` runs: a tiny
-shape on the CPU, to see that it works.
+``--rows`` measures rows 1 to 6 beside their peers instead (see ``gpu_rows``), ``--case`` some of them. On a machine
+without a GPU only ``--small`` runs: tiny shapes on the CPU, to see that it works.
 
-    python -m benchmarks.gpu [--small] [--peer] --data DIR
+    python -m benchmarks.gpu --data DIR
+    python -m benchmarks.gpu --rows --data DIR
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoConfig
+from transformers.utils.logging import disable_progress_bar
 
-from benchmarks import embedding_training, instruction_training
-from benchmarks.commands import RESULTS, main, provenance
+from benchmarks import embedding_training, gpu_rows, instruction_training
+from benchmarks.commands import RESULTS, Chosen, Data, Out, Rounds, Small, provenance
+from benchmarks.commands import run as run_cases
 from benchmarks.floors import matmul_rate, training_flops
-from benchmarks.harness import Case, Check, Options, Outputs, Side
-from benchmarks.inputs import llama
+from benchmarks.gpu_rows import DOCUMENTS, LARGER, SMALLER, shaped
+from benchmarks.harness import Options
 from benchmarks.ours import embedding_training as embedding
 from benchmarks.ours import instruction_training as instruction
-from evalsuite.llm.shapes import write_shape
 
-SHAPES, TINY = ("llama-3.2-1b", "llama-3.2-3b"), "tiny"
+SHAPES, TINY = (SMALLER, LARGER), "tiny"
 TARGETS = {False: 0.5, True: 0.4}  # share of the peak, by whether the base is in 4-bit
-DOCUMENTS, LONGEST = 256, 512
 # Documents a second on a 24 GB card that arXiv 2512.12677 reports: the 3B embedding head, the 7B instruction model
 PAPER = {"embedding": 1.88, "instruction": 0.23}
 NOT_TAKEN = "No GPU is at hand: its figures are not yet taken."
@@ -66,9 +65,9 @@ class Figure:
 
 def training(job: Path, method: str, shape: str, in_4bit: bool, device: str, rate: float) -> Figure:
     """An epoch of a method's training, after one that warms up."""
-    settings = {"device": device, "load_in_4bit": in_4bit, "batch_size": 16, "learning_rate": 2e-4, "dropout": 0.0}
+    where = {"device": device, "dtype": "bfloat16" if device == "cuda" else "float32", "load_in_4bit": in_4bit}
     setup = embedding.setup if method == "embedding" else instruction.setup
-    work = setup(job, {**settings, "token_budget": 8192})
+    work = setup(job, {**where, "batch_size": 16, "learning_rate": 2e-4, "dropout": 0.0, "token_budget": 8192})
     items = json.loads((job / "items.json").read_text(encoding="utf-8"))
     lengths = [len(ids) + (len(answer) - 1 if method == "instruction" else 0) for ids, answer in items]
     logits = sum(len(answer) for _, answer in items) if method == "instruction" else 0
@@ -148,13 +147,8 @@ def timed(work: Callable[[], object], device: str) -> float:
 
 def write_job(job: Path, method: str, shape: str, options: Options) -> None:
     """The model of a shape, the method's documents as token ids and its first adapter."""
-    if shape == TINY:
-        llama(job / "model", layers=2, width=64, vocabulary=16_384, tie_word_embeddings=True)
-    else:
-        write_shape(shape, job / "model", weights=True)
     row = embedding_training if method == "embedding" else instruction_training
-    row.write_items(job, options, 8 if options.small else DOCUMENTS, 64 if options.small else LONGEST)
-    row.write_adapter(job)
+    row.prepare(job, options, shaped(shape), DOCUMENTS)
 
 
 def measured(options: Options, device: str, say: Callable[[str], None]) -> list[Figure]:
@@ -174,39 +168,6 @@ def measured(options: Options, device: str, say: Callable[[str], None]) -> list[
                 say(f"{shape}, {method}: prediction")
                 figures.append(prediction(job, method, shape, device))
     return figures
-
-
-def check(job: Path, outputs: Mapping[str, Outputs]) -> list[Check]:
-    """As row 3, in bfloat16: the curve of TRL's best within its rounding, the same parameters, tokens and steps."""
-    ours, best = outputs[instruction_training.OURS], outputs[instruction_training.BEST]
-    items = json.loads((job / "items.json").read_text(encoding="utf-8"))
-    curve = float(np.abs(ours["losses"] / len(items[0][1]) - best["losses"]).max())
-    found = [Check("largest difference of a step's loss, nats a token", curve, 0.05, curve <= 0.05)]
-    for what in ("parameters", "tokens", "steps"):
-        apart = abs(int(ours[what]) - int(best[what]))
-        found.append(Check(f"difference in {what}, of {int(ours[what]):,}", apart, 0, apart == 0))
-    return found
-
-
-def case() -> Case:
-    """Row 3 on the 3B shape; its sides are those of the CPU's row."""
-    settings = {"batch_size": instruction_training.STEP, "learning_rate": 2e-4, "device": "cuda"}
-    row, peer = instruction_training, "benchmarks.peers.trl_sft"
-    defaults = {**settings, "device_batch": row.STEP, "defaults": True}
-    tries = [{"device_batch": size} for size in (1, 2, 4, 8)]
-    return Case(
-        name="3b",
-        work="instruction tuning, loss on the answer, shape of Llama-3.2-3B, bf16 LoRA, 30 to 512 tokens a document",
-        prepare=lambda job, options: write_job(job, "instruction", "llama-3.2-3b", options),
-        sides=[
-            Side(row.OURS, "benchmarks.ours.instruction_training", {**settings, "token_budget": 8192}),
-            Side(row.DEFAULTS, peer, defaults, peer=True),
-            Side(row.BEST, peer, settings, peer=True, tries=tries),
-        ],
-        targets={row.DEFAULTS: 1.5, row.BEST: 1.15},
-        memory={row.DEFAULTS: 0.8, row.BEST: 0.8},
-        check=check,
-    )
 
 
 def table(figures: list[Figure], title: str) -> Table:
@@ -230,17 +191,24 @@ def table(figures: list[Figure], title: str) -> Table:
 
 
 def run(
-    small: Annotated[bool, typer.Option(help="a tiny shape on the CPU, to see that it works")] = False,
-    data: Annotated[Path | None, typer.Option(help="folder with more data", envvar="EVALSUITE_TEST_DATA")] = None,
-    out: Annotated[Path, typer.Option(help="folder for the results")] = RESULTS,
+    rows: Annotated[bool, typer.Option(help="rows 1 to 6 beside their peers, in place of the figures")] = False,
+    case: Chosen = None,
+    rounds: Rounds = 5,
+    small: Small = False,
+    data: Data = None,
+    out: Out = RESULTS,
 ) -> None:
     """Measure on the GPU; without one, try it at a small size or say that there is nothing to measure."""
-    on_gpu = torch.cuda.is_available()
-    if not on_gpu:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
         Console().print(NOT_TAKEN)
-    if not (on_gpu or small):
-        return
-    figures = measured(Options(small=small, data=data), "cuda" if on_gpu else "cpu", Console(stderr=True).print)
+        if not small:
+            return
+    disable_progress_bar()
+    options = Options(rounds, small, data)
+    if rows or case:
+        raise typer.Exit(run_cases(gpu_rows.cases(device, small), case or (), options, out))
+    figures = measured(options, device, Console(stderr=True).print)
     title = "a try at a small size; its figures mean nothing" if small else torch.cuda.get_device_name()
     Console().print(table(figures, title))
     if not small:
@@ -249,10 +217,4 @@ def run(
 
 
 if __name__ == "__main__":
-    if "--peer" not in sys.argv:
-        typer.run(run)
-    elif torch.cuda.is_available():
-        sys.argv.remove("--peer")
-        main([case()])
-    else:
-        Console().print(NOT_TAKEN)
+    typer.run(run)

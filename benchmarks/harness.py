@@ -27,6 +27,7 @@ import numpy.typing as npt
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / "benchmarks" / ".peers" / "bin" / "python"
 TORCHS_PRODUCTS = "EVALSUITE_BENCHMARK_TORCHS_PRODUCTS"  # set for a side that does without oneDNN
+OUT_OF_MEMORY = "torch.OutOfMemoryError"  # how a side's log ends where a GPU's memory did
 Outputs = dict[str, npt.NDArray[Any]]
 
 
@@ -211,13 +212,25 @@ def run_case(case: Case, options: Options, say: Callable[[str], None] = lambda l
 
 
 def fastest(side: Side, job: Path, cores: int | None, say: Callable[[str], None]) -> tuple[Side, list[dict[str, Any]]]:
-    """The side with the best of its ``tries``, and what each took: the second of two rounds, the first warms up."""
+    """The side with the best of its ``tries``, and what each took: the second of two rounds, the first warms up.
+
+    A try that a GPU's memory is too small for is left out.
+
+    Raises:
+        SideError: the side ended with another error, or the memory was too small for every try.
+    """
     tried: list[dict[str, Any]] = []
     for settings in side.tries:
         candidate = replace(side, settings={**side.settings, **settings}, tries=())
-        with closing(start(candidate, job, cores)) as running:
-            running.round()
-            seconds = running.round()[0] / side.share
+        try:
+            with closing(start(candidate, job, cores)) as running:
+                running.round()
+                seconds = running.round()[0] / side.share
+        except SideError as error:
+            if OUT_OF_MEMORY not in str(error) or (settings is side.tries[-1] and not tried):
+                raise
+            say(f"  {side.name} with {settings}: more memory than there is")
+            continue
         say(f"  {side.name} with {settings}: {seconds:.3f} s")
         tried.append({"settings": dict(settings), "seconds": seconds})
     if not tried:

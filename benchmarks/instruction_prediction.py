@@ -23,6 +23,7 @@ machine's matrix product, and nothing for answers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ import numpy as np
 from benchmarks.commands import main
 from benchmarks.floors import forward_flops, matmul_floor
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
-from benchmarks.inputs import llama
 from benchmarks.label_prompts import read_prompts, write_prompts
+from benchmarks.label_scoring import own_model
 
 OURS, PEER = "evalsuite", "generate and parse, best batch size"
 STEPS = 40  # of teaching, 16 prompts each
@@ -44,7 +45,7 @@ def check(job: Path, outputs: Mapping[str, Outputs]) -> list[Check]:
     """No answer of ours is invalid; labels agree where the peer's answer is one."""
     ours, theirs = outputs[OURS]["labels"], outputs[PEER]["labels"]
     invalid, valid = int((ours == INVALID).sum()), theirs != INVALID
-    same = float((ours == theirs)[valid].mean()) if valid.any() else 1.0
+    same = float((ours == theirs)[valid].mean()) if valid.any() else 0.0  # without an answer nothing was compared
     least = 0.99 if outputs[OURS]["greedy"] else 0.9
     return [
         Check("our invalid answers", invalid, 0, invalid == 0),
@@ -53,8 +54,8 @@ def check(job: Path, outputs: Mapping[str, Outputs]) -> list[Check]:
     ]
 
 
-def floor(job: Path, outputs: Mapping[str, Outputs]) -> Floor:
-    """See the module."""
+def floor(job: Path, outputs: Mapping[str, Outputs], **arithmetic: str) -> Floor:
+    """See the module; ``arithmetic``: dtype and device of the product."""
     from transformers import AutoConfig
 
     from evalsuite.llm.prefix import common_length
@@ -63,26 +64,28 @@ def floor(job: Path, outputs: Mapping[str, Outputs]) -> Floor:
     shared = common_length(ids)
     flops = forward_flops(config, [shared])
     flops += forward_flops(config, [len(one) - shared for one in ids], context=shared, logits=len(ids))
-    return matmul_floor(flops)
+    return matmul_floor(flops, **arithmetic)
 
 
-def teach(folder: Path, found: Mapping[str, Any], steps: int) -> None:
+def teach(folder: Path, found: Mapping[str, Any], steps: int, device: str = "cpu") -> None:
     """Train a model in place on the very documents it will be asked about, so that it answers, and answers firmly. Of
     the prompts it sees the ends, to be quick.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
+    from evalsuite.llm.batching import to_device
     from evalsuite.llm.logits import answer_batch, answer_losses
 
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
+    # a wider model wants smaller steps, in proportion (arXiv 2203.03466)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3 * min(1, 384 / model.config.hidden_size))
     random = np.random.default_rng(0)
     asked = [(ids[-END:], found["answer_ids"][gold]) for ids, gold in zip(found["ids"], found["gold"], strict=True)]
     for _ in range(steps):
         batch = answer_batch([asked[at] for at in random.integers(len(asked), size=16)], model.config.pad_token_id)
-        torch.autograd.backward(answer_losses(model, batch).mean())
+        torch.autograd.backward(answer_losses(model, to_device(batch, model.device)).mean())
         optimizer.step()
         optimizer.zero_grad()
     model.save_pretrained(folder)
@@ -106,22 +109,22 @@ def write_adapter(folder: Path, model: Path) -> None:
     carrier.save_pretrained(folder)
 
 
+def prepare(corpus: str, count: int, adapter: bool, job: Path, options: Options) -> None:
+    """Write the row's own decoder, taught to answer, and the prompts; an ``adapter`` on it where asked."""
+    model = own_model(job / "model", options)
+    found = write_prompts(job, corpus, 4 if options.small else count, options, model)
+    teach(model, found, 100 if options.small else STEPS)
+    if adapter:
+        write_adapter(job / "adapter", model)
+
+
 def case(name: str, work: str, corpus: str, count: int, *, decode: str, adapter: bool = False) -> Case:
     """One corpus, answered by ``decode``."""
-
-    def prepare(job: Path, options: Options) -> None:
-        small = options.small
-        model = llama(job / "model", layers=2 if small else 8, width=64 if small else 384)
-        found = write_prompts(job, corpus, 4 if small else count, options, model)
-        teach(model, found, 100 if small else STEPS)
-        if adapter:
-            write_adapter(job / "adapter", model)
-
     ours = Side(OURS, "benchmarks.ours.instruction_prediction", {"decode": decode})
     return Case(
         name=name,
         work=work,
-        prepare=prepare,
+        prepare=partial(prepare, corpus, count, adapter),
         sides=[
             ours,
             Side(PEER, "benchmarks.peers.generate_and_parse", tries=[{"batch_size": size} for size in (1, 4, 16)]),

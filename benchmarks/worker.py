@@ -11,9 +11,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ import numpy.typing as npt
 Outputs = dict[str, npt.NDArray[Any]]
 Work = Callable[[], Outputs]
 Setup = Callable[[Path, dict[str, Any]], Work]
+Dtype = Literal["float32", "bfloat16"]
 
 
 def serve(setup: Setup) -> None:
@@ -46,13 +47,25 @@ def serve(setup: Setup) -> None:
         synchronise()
         say({"seconds": time.perf_counter() - started, "peak_bytes": peak_bytes()})
         np.savez(output, allow_pickle=False, **found)
+        release()
         say({"written": True})
+
+
+def arithmetic(settings: Mapping[str, Any]) -> tuple[str, Dtype]:
+    """The device and the dtype that a side's settings name: the CPU and float32 where they name none."""
+    return settings.get("device", "cpu"), settings.get("dtype", "float32")
 
 
 def synchronise() -> None:
     """Wait for a GPU: its kernels run on after the call that asked for them has returned."""
     if (torch := _torch_with_gpu()) is not None:
         torch.cuda.synchronize()
+
+
+def release() -> None:
+    """Hand back what torch keeps of a GPU's memory for its next round: the other sides are on the same GPU."""
+    if (torch := _torch_with_gpu()) is not None:
+        torch.cuda.empty_cache()
 
 
 def reset_peak() -> None:

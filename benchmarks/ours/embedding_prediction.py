@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.inputs import read_documents
-from benchmarks.worker import Outputs, Work, serve
+from benchmarks.worker import Outputs, Work, arithmetic, serve
 from evalsuite.contracts import RunContext
 from evalsuite.plugins.embedding import Embedding, EmbeddingConfig
 from evalsuite.progress import Silent
 
 
-def method_of(job: Path, **options: Any) -> Embedding:
-    """The row's method, without a model yet."""
-    return Embedding(*_settings(job, **options))
+def method_of(job: Path, settings: Mapping[str, Any], **options: Any) -> Embedding:
+    """The row's method, without a model yet. Settings: device and dtype."""
+    return Embedding(*_config(job, settings, **options))
 
 
 def setup(job: Path, settings: dict[str, Any]) -> Work:
-    """Open the run. There are no settings."""
-    method = Embedding.load(job / "run", *_settings(job))
+    """Open the run. Settings: device and dtype."""
+    method = Embedding.load(job / "run", *_config(job, settings))
     texts = [document.text for document in read_documents(job / "documents.jsonl")]
     lengths = np.array(method._ready().encode(texts).lengths)
 
@@ -34,11 +35,11 @@ def setup(job: Path, settings: dict[str, Any]) -> Work:
     return work
 
 
-def _settings(job: Path, **options: Any) -> tuple[EmbeddingConfig, RunContext]:
-    settings = json.loads((job / "settings.json").read_text(encoding="utf-8"))
-    labels = tuple(settings["labels"])
-    context = RunContext("row-5", labels, False, 0, "cpu", job / "work", job / "cache", Silent())
-    return EmbeddingConfig(model=settings["model"], **options), context
+def _config(job: Path, settings: Mapping[str, Any], **options: Any) -> tuple[EmbeddingConfig, RunContext]:
+    device, dtype = arithmetic(settings)
+    row = json.loads((job / "settings.json").read_text(encoding="utf-8"))
+    context = RunContext("row-5", tuple(row["labels"]), False, 0, device, job / "work", job / "cache", Silent())
+    return EmbeddingConfig(model=row["model"], dtype=dtype, load_in_4bit=False, **options), context
 
 
 if __name__ == "__main__":

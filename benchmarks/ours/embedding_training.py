@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from benchmarks.adapters import fill, trained
-from benchmarks.worker import Outputs, Work, serve
+from benchmarks.worker import Outputs, Work, arithmetic, serve
 from evalsuite.contracts import RunContext
 from evalsuite.llm.adapters import attach_lora
 from evalsuite.llm.backbone import load_sequence_classifier
@@ -30,13 +30,14 @@ class Sizes(ModelOptions, TrainingOptions):
 
 
 def setup(job: Path, settings: dict[str, Any]) -> Work:
-    """Settings: batch_size (documents a step), learning_rate, dropout; device and load_in_4bit for a GPU."""
-    device = settings.get("device", "cpu")
+    """Settings: batch_size (documents a step), learning_rate, dropout; device, dtype and load_in_4bit."""
+    device, dtype = arithmetic(settings)
     items = json.loads((job / "items.json").read_text(encoding="utf-8"))
     labels = tuple(json.loads((job / "labels.json").read_text(encoding="utf-8")))
     ctx = RunContext("row-2", labels, False, 0, device, job, job, Silent())
     options = Sizes(
         model=str(job / "model"),
+        dtype=dtype,
         load_in_4bit=settings.get("load_in_4bit", False),
         gradient_checkpointing=False,
         epochs=1,

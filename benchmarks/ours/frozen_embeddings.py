@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.worker import Outputs, Work, serve
+from benchmarks.worker import Outputs, Work, arithmetic, serve
 from evalsuite.contracts import RunContext
 from evalsuite.llm.backbone import load_base_model
 from evalsuite.llm.embedder import Embedder
@@ -18,11 +18,15 @@ from evalsuite.progress import Silent
 
 
 def setup(job: Path, settings: dict[str, Any]) -> Work:
-    """Settings: ``cached``, whether the texts have been embedded before; a new embedder reads them each time."""
-    config = FrozenConfig(model=str(job / "model"), dtype="float32", load_in_4bit=False, max_length=256)
-    backbone = load_base_model(config, "cpu")
+    """Settings: ``cached``, whether the texts have been embedded before; a new embedder reads them each time.
+
+    max_length: tokens of a text that are read. device and dtype.
+    """
+    (device, dtype), longest = arithmetic(settings), settings["max_length"]
+    config = FrozenConfig(model=str(job / "model"), dtype=dtype, load_in_4bit=False, max_length=longest)
+    backbone = load_base_model(config, device)
     texts = json.loads((job / "texts.json").read_text(encoding="utf-8"))
-    ctx = RunContext("t", ("a", "b"), False, 0, "cpu", job, job / "cache", Silent())
+    ctx = RunContext("t", ("a", "b"), False, 0, device, job, job / "cache", Silent())
     identity = model_identity(config) if settings["cached"] else ""
 
     def work() -> Outputs:

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.inputs import read_documents
 from benchmarks.label_prompts import label_prompts, read_prompts
-from benchmarks.worker import Outputs, Work, serve
+from benchmarks.worker import Outputs, Work, arithmetic, serve
 from evalsuite.contracts import RunContext
 from evalsuite.llm.adapters import attach_adapter
 from evalsuite.llm.answering import Answerer
@@ -19,16 +19,15 @@ from evalsuite.progress import Silent
 
 
 def setup(job: Path, settings: dict[str, Any]) -> Work:
-    """Settings: ``decode``."""
+    """Settings: ``decode``; device and dtype."""
     decode, found = settings["decode"], read_prompts(job)
-    config = AnsweringOptions(
-        model=str(job / "model"), dtype="float32", load_in_4bit=False, max_length=2048, decode=decode
-    )
-    backbone = load_causal_lm(config, "cpu")
+    device, dtype = arithmetic(settings)
+    config = AnsweringOptions(model=str(job / "model"), dtype=dtype, load_in_4bit=False, max_length=2048, decode=decode)
+    backbone = load_causal_lm(config, device)
     if (job / "adapter").exists():
         attach_adapter(backbone, job / "adapter")
     prompts = label_prompts(found["corpus"], found["labels"])
-    ctx = RunContext("t", tuple(found["labels"]), False, 0, "cpu", job, job / "cache", Silent(), prompts=prompts)
+    ctx = RunContext("t", tuple(found["labels"]), False, 0, device, job, job / "cache", Silent(), prompts=prompts)
     answerer, texts = Answerer(backbone, ctx, config), [one.text for one in read_documents(job / "documents.jsonl")]
 
     def work() -> Outputs:

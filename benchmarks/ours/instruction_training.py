@@ -11,7 +11,7 @@ from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 
 from benchmarks.adapters import fill, trained
-from benchmarks.worker import Outputs, Work, serve
+from benchmarks.worker import Outputs, Work, arithmetic, serve
 from evalsuite.contracts import RunContext
 from evalsuite.llm.adapters import attach_lora
 from evalsuite.llm.backbone import load_causal_lm
@@ -23,9 +23,9 @@ from evalsuite.progress import Silent
 
 
 def setup(job: Path, settings: dict[str, Any]) -> Work:
-    """Settings: batch_size, learning_rate and token_budget; device and load_in_4bit where they are not the defaults."""
-    device, in_4bit = settings.get("device", "cpu"), settings.get("load_in_4bit", False)
-    backbone = load_causal_lm(ModelOptions(model=str(job / "model"), load_in_4bit=in_4bit), device)
+    """Settings: batch_size, learning_rate and token_budget; device, dtype and load_in_4bit."""
+    (device, dtype), in_4bit = arithmetic(settings), settings.get("load_in_4bit", False)
+    backbone = load_causal_lm(ModelOptions(model=str(job / "model"), dtype=dtype, load_in_4bit=in_4bit), device)
     attach_lora(backbone, LoraOptions(lora_r=8, lora_alpha=16, lora_dropout=0.0))
     set_peft_model_state_dict(backbone.model, load_file(job / "adapter" / "adapter_model.safetensors"))
     first = trained(backbone.model)

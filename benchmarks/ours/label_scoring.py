@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.label_prompts import read_prompts
-from benchmarks.worker import Work, serve
+from benchmarks.worker import Work, arithmetic, serve
 from evalsuite.llm.backbone import load_causal_lm
 from evalsuite.llm.label_scoring import LabelScorer
 from evalsuite.llm.options import ModelOptions
 
 
 def setup(job: Path, settings: dict[str, Any]) -> Work:
-    """No settings."""
-    backbone = load_causal_lm(ModelOptions(model=str(job / "model"), dtype="float32", load_in_4bit=False), "cpu")
+    """Settings: device and dtype."""
+    device, dtype = arithmetic(settings)
+    options = ModelOptions(model=str(job / "model"), dtype=dtype, load_in_4bit=False)
+    backbone = load_causal_lm(options, device)
     found = read_prompts(job)
     scorer = LabelScorer(backbone, found["answer_ids"], max_length=max(map(len, found["ids"])))
     return lambda: {"scores": scorer.score(found["ids"])}

@@ -10,20 +10,22 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.worker import Outputs, Work, serve
+from benchmarks.worker import Outputs, Work, arithmetic, serve
 
 INVALID = -1
 
 
 def setup(job: Path, settings: dict[str, Any]) -> Work:
-    """Settings: ``batch_size``. An adapter in the job's folder is left unmerged."""
+    """Settings: ``batch_size``; device and dtype. An adapter in the job's folder is left unmerged."""
+    device, dtype = arithmetic(settings)
     found = json.loads((job / "prompts.json").read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(job / "model", padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(job / "model", dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(job / "model", dtype=dtype).eval()
     if (job / "adapter").exists():
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, job / "adapter").eval()
+    model = model.to(device)
     texts, size = found["texts"], settings["batch_size"]
     room = max(map(len, found["answer_ids"]))
     labels = {answer.strip(): index for index, answer in enumerate(found["answers"])}
@@ -34,7 +36,7 @@ def setup(job: Path, settings: dict[str, Any]) -> Work:
         answers = np.full(len(texts), INVALID)
         for start in range(0, len(order), size):
             batch = order[start : start + size]
-            inputs = tokenizer([texts[at] for at in batch], return_tensors="pt", padding=True)
+            inputs = tokenizer([texts[at] for at in batch], return_tensors="pt", padding=True).to(device)
             inputs.pop("token_type_ids", None)
             written = model.generate(
                 **inputs, do_sample=False, max_new_tokens=room, pad_token_id=tokenizer.pad_token_id

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from lm_eval.models.huggingface import HFLM
 
-from benchmarks.worker import Outputs, Work, serve
+from benchmarks.worker import Outputs, Work, arithmetic, serve
 
 
 def setup(job: Path, settings: dict[str, Any]) -> Work:
-    """Settings: ``batch_size``."""
-    model = HFLM(pretrained=str(job / "model"), device="cpu", dtype="float32", batch_size=settings["batch_size"])
+    """Settings: ``batch_size``; device and dtype."""
+    device, dtype = arithmetic(settings)
+    model = HFLM(pretrained=str(job / "model"), device=device, dtype=dtype, batch_size=settings["batch_size"])
     found = json.loads((job / "prompts.json").read_text(encoding="utf-8"))
     prompts, answers = found["ids"], found["answer_ids"]
     requests = [(("", ""), prompt, answer) for prompt in prompts for answer in answers]

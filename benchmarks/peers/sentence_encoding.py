@@ -8,13 +8,14 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from benchmarks.worker import Outputs, Work, serve
+from benchmarks.worker import Outputs, Work, arithmetic, serve
 
 
 def setup(job: Path, settings: dict[str, Any]) -> Work:
-    """Settings: ``batch_size``."""
-    model = SentenceTransformer(str(job / "model"), device="cpu", model_kwargs={"dtype": "float32"})
-    assert model.max_seq_length == 256
+    """Settings: ``batch_size``; max_length, tokens of a text that are read; device and dtype."""
+    device, dtype = arithmetic(settings)
+    model = SentenceTransformer(str(job / "model"), device=device, model_kwargs={"dtype": dtype})
+    model.max_seq_length = settings["max_length"]
     texts = json.loads((job / "texts.json").read_text(encoding="utf-8"))
 
     def work() -> Outputs:

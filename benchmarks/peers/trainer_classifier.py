@@ -21,19 +21,19 @@ from transformers import (
 
 from benchmarks.adapters import trained
 from benchmarks.peers.training import row_arguments, train_from
-from benchmarks.worker import Outputs, Work, serve
+from benchmarks.worker import Outputs, Work, arithmetic, serve
 
 
 def setup(job: Path, settings: dict[str, Any]) -> Work:
     """Settings: batch_size (documents a step), learning_rate, dropout, device_batch (documents at once).
 
-    defaults: batches as they come; otherwise documents of like length, in steps that are given.
+    defaults: batches as they come; otherwise documents of like length, in steps that are given. device and dtype.
     """
     defaults = settings.get("defaults", False)
     items, steps, labels = (
         json.loads((job / f"{name}.json").read_text(encoding="utf-8")) for name in ("items", "steps", "labels")
     )
-    model = load(job, len(labels), settings["dropout"])
+    model = load(job, len(labels), settings)
     first, before = trained(model), losses_of(model, items)
     if not defaults:
         # within a step, documents of like length are read together
@@ -41,7 +41,7 @@ def setup(job: Path, settings: dict[str, Any]) -> Work:
     data = Dataset.from_dict({"input_ids": [ids for ids, _ in items], "labels": [kind for _, kind in items]})
     # what TrainingArguments have by themselves stays; rate, schedule and step are those of the row
     arguments = TrainingArguments(
-        **row_arguments(job / "trainer", settings), lr_scheduler_type="cosine", max_grad_norm=0.3, use_cpu=True
+        **row_arguments(job / "trainer", settings), lr_scheduler_type="cosine", max_grad_norm=0.3
     )
     trainer = Trainer(
         model=model,
@@ -57,12 +57,14 @@ def setup(job: Path, settings: dict[str, Any]) -> Work:
     return work
 
 
-def load(job: Path, labels: int, dropout: float) -> PeftModel:
+def load(job: Path, labels: int, settings: dict[str, Any]) -> PeftModel:
     """The classifier with the first adapter, to be trained."""
-    base = AutoModelForSequenceClassification.from_pretrained(job / "model", dtype=torch.float32, num_labels=labels)
+    device, dtype = arithmetic(settings)
+    base = AutoModelForSequenceClassification.from_pretrained(job / "model", dtype=dtype, num_labels=labels)
+    base.score.float()  # a head of bfloat16 would round the steps of its training away
     config = PeftConfig.from_pretrained(job / "adapter")
-    config.lora_dropout = dropout
-    return PeftModel.from_pretrained(base, job / "adapter", is_trainable=True, config=config)
+    config.lora_dropout = settings["dropout"]
+    return PeftModel.from_pretrained(base, job / "adapter", is_trainable=True, config=config).to(device)
 
 
 def mean_over_the_step(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> Any:
@@ -74,9 +76,10 @@ def mean_over_the_step(outputs: Any, labels: torch.Tensor, num_items_in_batch: t
 def losses_of(model: PeftModel, items: list[list[Any]]) -> np.ndarray:
     """Every document's loss, read alone."""
     model.eval()
-    with torch.no_grad():
-        logits = torch.cat([model(input_ids=torch.tensor([ids])).logits for ids, _ in items])
-    return F.cross_entropy(logits, torch.tensor([kind for _, kind in items]), reduction="none").numpy()
+    half, device = model.dtype == torch.bfloat16, model.device
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+        rows = [model(input_ids=torch.tensor([ids], device=device)).logits.float().cpu() for ids, _ in items]
+    return F.cross_entropy(torch.cat(rows), torch.tensor([kind for _, kind in items]), reduction="none").numpy()
 
 
 if __name__ == "__main__":

@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks.adapters import fill, trained
-from benchmarks.worker import Outputs
+from benchmarks.worker import Outputs, arithmetic
 
 
 def row_arguments(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Arguments of ``TrainingArguments``: one epoch in the row's steps, nothing written but the losses.
 
     Settings: batch_size (documents a step), device_batch (documents at once), learning_rate, and defaults: batches as
-    they come, otherwise documents in the order that they are given in.
+    they come, otherwise documents in the order that they are given in. device and dtype: bfloat16 by autocast.
     """
+    device, dtype = arithmetic(settings)
     return {
+        "use_cpu": device == "cpu",
+        "bf16": dtype == "bfloat16",
         "output_dir": str(folder),
         "num_train_epochs": 1,
         "per_device_train_batch_size": settings["device_batch"],

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -15,17 +14,16 @@ from trl import SFTConfig, SFTTrainer
 
 from benchmarks.adapters import trained
 from benchmarks.peers.training import row_arguments, train_from
-from benchmarks.worker import Outputs, Work, serve
+from benchmarks.worker import Outputs, Work, arithmetic, serve
 
 
 def setup(job: Path, settings: dict[str, Any]) -> Work:
     """Settings: batch_size (documents a step), learning_rate, device_batch (documents at once).
 
     defaults: batches as they come, activations recomputed; otherwise documents of like length in steps that are given,
-    nothing recomputed. padding_free: no padding between documents. device, load_in_4bit: as on our side.
+    nothing recomputed. padding_free: no padding between documents. device, dtype, load_in_4bit: as on our side.
     """
     defaults, free = settings.get("defaults", False), settings.get("padding_free", False)
-    on_gpu = settings.get("device", "cpu") != "cpu"
     items = json.loads((job / "items.json").read_text(encoding="utf-8"))
     if not defaults:
         steps = json.loads((job / "steps.json").read_text(encoding="utf-8"))
@@ -42,13 +40,11 @@ def setup(job: Path, settings: dict[str, Any]) -> Work:
         lr_scheduler_type="constant",
         max_grad_norm=1e9,
         completion_only_loss=True,
-        bf16=on_gpu,
-        use_cpu=not on_gpu,
         gradient_checkpointing=defaults,
         padding_free=free,
         max_length=None if free else 1024,
     )
-    model = PeftModel.from_pretrained(_base(job, settings, on_gpu), job / "adapter", is_trainable=True)
+    model = PeftModel.from_pretrained(_base(job, settings), job / "adapter", is_trainable=True)
     first = trained(model)
     tokenizer = AutoTokenizer.from_pretrained(job / "model")
     trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
@@ -60,15 +56,15 @@ def setup(job: Path, settings: dict[str, Any]) -> Work:
     return work
 
 
-def _base(job: Path, settings: dict[str, Any], on_gpu: bool) -> Any:
-    dtype = torch.bfloat16 if on_gpu else torch.float32
+def _base(job: Path, settings: dict[str, Any]) -> Any:
+    device, dtype = arithmetic(settings)
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
     return AutoModelForCausalLM.from_pretrained(
         job / "model",
         dtype=dtype,
-        device_map={"": settings.get("device", "cpu")},
+        device_map={"": device},
         quantization_config=nf4 if settings.get("load_in_4bit") else None,
     )
 

@@ -60,7 +60,8 @@ def test_a_round_begins_where_the_first_began(trained: tuple[Path, dict[str, Out
 
 @pytest.mark.parametrize("own_shape", [False, True])
 def test_predictions_are_the_pipelines(tmp_path: Path, own_shape: bool) -> None:
-    embedding_prediction.prepare("patents" if own_shape else "ag_news", 16, own_shape, tmp_path, SMALL)
+    corpus, model = ("patents", embedding_prediction.own_model) if own_shape else ("ag_news", None)
+    embedding_prediction.prepare(corpus, 16, model, tmp_path, SMALL)
     outputs = {
         embedding_prediction.OURS: predicting.setup(tmp_path, {})(),
         embedding_prediction.DEFAULTS: classification_pipeline.setup(tmp_path, {})(),

@@ -26,7 +26,7 @@ def job(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def first(job: Path) -> dict[str, Any]:
-    return ours.setup(job, {"cached": False})()
+    return ours.setup(job, {"cached": False, "max_length": row.LONGEST})()
 
 
 def plain(job: Path) -> Any:
@@ -47,7 +47,7 @@ def test_our_side_is_the_plain_way(job: Path, first: dict[str, Any]) -> None:
 
 
 def test_the_cached_side_embeds_nothing(job: Path, first: dict[str, Any]) -> None:
-    again = ours.setup(job, {"cached": True})()
+    again = ours.setup(job, {"cached": True, "max_length": row.LONGEST})()
     checks = row.check(job, {row.OURS: again, row.PEER: first})
     assert [check.ok for check in checks] == [True] * 4
     assert int(again["cached"]) == 16
