@@ -13,8 +13,8 @@ from benchmarks.worker import Work, serve
 def setup(job: Path, settings: dict[str, Any]) -> Work:
     """Sleep for ``seconds`` a round, hold ``megabytes``, and answer what the job's input says."""
     text = (job / "input.txt").read_text(encoding="utf-8")
-    if settings.get("broken"):
-        raise ValueError("broken on purpose")
+    if "broken" in settings:
+        raise ValueError(settings["broken"])
     sys.stdout.write("a library that talks\n")  # must not reach the harness's channel
 
     def work() -> dict[str, Any]:

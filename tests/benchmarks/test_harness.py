@@ -69,6 +69,17 @@ def test_the_peer_runs_with_the_fastest_of_its_tries() -> None:
     assert [one["settings"] for one in peer["tried"]] == tries
 
 
+def test_a_try_that_no_memory_holds_is_left_out() -> None:
+    full, wrong, held = {"broken": "torch.OutOfMemoryError: CUDA out of memory."}, {"broken": "wrong"}, {"seconds": 0.0}
+    ours, peer = Side("a", SLEEPER, {"seconds": 0.0}), Side("b", SLEEPER)
+    found = run_case(case(ours, replace(peer, tries=[full, held])), Options(rounds=1))
+    assert [one["settings"] for one in found["sides"][1]["tried"]] == [held]
+    with pytest.raises(SideError, match="out of memory"):
+        run_case(case(ours, replace(peer, tries=[full])), Options(rounds=1))
+    with pytest.raises(SideError, match="wrong"):
+        run_case(case(ours, replace(peer, tries=[full, wrong, held])), Options(rounds=1))
+
+
 def test_peak_memory_is_that_of_the_round() -> None:
     big, little = (Side(name, SLEEPER, {"seconds": 0.0, "megabytes": size}) for name, size in (("b", 300), ("a", 1)))
     found = run_case(case(little, big, memory={"b": 0.5}), Options(rounds=1))
@@ -98,7 +109,7 @@ def test_our_side_without_onednn_keeps_to_torchs_own_products() -> None:
 
 def test_a_side_that_ends_is_told_with_what_it_printed() -> None:
     with pytest.raises(SideError, match="broken on purpose"):
-        run_case(case(Side("a", SLEEPER, {"seconds": 0.0, "broken": True})), Options(rounds=1))
+        run_case(case(Side("a", SLEEPER, {"seconds": 0.0, "broken": "broken on purpose"})), Options(rounds=1))
     with pytest.raises(SideError, match="ended with 3"):
         run_case(case(Side("a", command=[sys.executable, "-c", "raise SystemExit(3)"])), Options(rounds=1))
 
