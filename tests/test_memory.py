@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import resource
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -74,3 +76,34 @@ def test_what_comes_later_is_collected() -> None:
     del later
     assert gc.collect() > 0
     gc.unfreeze()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator, and Linux counts the pages")
+def test_trap_memory_of_freed_tensors_is_not_asked_for_anew() -> None:
+    """Counted in a fresh process: one that has freed a large block already behaves like that by itself."""
+    code = """
+import resource, sys
+import torch
+from torch.nn.functional import silu
+from evalsuite.memory import keep_freed_memory
+
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+torch.set_num_threads(1)
+inputs, up, down = torch.ones(1000, 192), torch.ones(192, 512), torch.ones(512, 192)
+for turn in range(12):
+    if turn == 2:  # the first take their pages in any case
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    states = inputs
+    for layer in range(4):
+        states = states + (silu(states @ up) * (states @ up)) @ down
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+    def pages(how: str) -> int:
+        printed = subprocess.run([sys.executable, "-c", code, how], check=True, capture_output=True, text=True).stdout
+        return int(printed)
+
+    of_states = 1000 * 192 * 4 // resource.getpagesize()  # pages of one layer's input
+    assert pages("returned") > 10 * 4 * of_states
+    assert pages("kept") < 10 * of_states

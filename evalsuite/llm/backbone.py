@@ -35,7 +35,7 @@ from evalsuite.llm.options import ModelOptions
 from evalsuite.llm.quantisation import keep_weights_in_place, nf4
 from evalsuite.llm.reuse import Held, read_once
 from evalsuite.llm.source import files_stamp, first_line, read_config, resolve_model
-from evalsuite.memory import free_memory
+from evalsuite.memory import free_memory, keep_freed_memory
 
 
 @dataclass
@@ -243,6 +243,7 @@ def _load(
         part.pad_token_id = tokenizer.pad_token_id
     keep_weights_in_place(model)
     if device.type == "cpu":
+        keep_freed_memory()
         use_fast_products(model)
     model.eval()
     effective = str(getattr(model.config, "_attn_implementation", None) or "eager")
