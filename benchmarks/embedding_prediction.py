@@ -33,7 +33,7 @@ from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_
 from benchmarks.inputs import documents, write_documents
 
 LEARNT_ON = 16  # documents; enough to move the adapter
-ROUNDED = 0.03  # of what the logits span, in bfloat16
+ROUNDED = 0.01  # of what the logits span, in bfloat16; with 16 layers 0.003 was seen
 OURS, DEFAULTS, BEST = "evalsuite", "pipeline, its defaults", "pipeline, best batch size"
 
 
@@ -77,8 +77,8 @@ def write_model(job: Path, arithmetic: Mapping[str, str]) -> None:
 def check(job: Path, outputs: Mapping[str, Outputs], dtype: str = "float32") -> list[Check]:
     """Every label and every logit.
 
-    In bfloat16 the merged weights are rounded once more, and logits are off by some percent of what they span. A label
-    may then be another only where two logits are nearer than both can be off.
+    In bfloat16 the merged weights are rounded once more, which takes logits apart by less than a percent of what they
+    span. A label may then be another only where two logits are nearer than both can be off.
     """
     ours, found = outputs[OURS]["logits"], []
     rounded = dtype != "float32"
