@@ -118,7 +118,7 @@ def table(found: dict[str, Any]) -> Table:
     """The case for a terminal: seconds of every side, ratios, checks and the floor."""
     shown = Table(title=f"{found['case']}: {found['work']}", title_justify="left")
     for name in ("side", "median s", "min", "max", "peak MB", "ratio (min to max)", "target"):
-        shown.add_column(name, justify="left" if name == "side" else "right")
+        shown.add_column(name, justify="left" if name == "side" else "right", overflow="fold")
     for side in found["sides"]:
         shown.add_row(*side_cells(found, side))
     checks = [
