@@ -24,8 +24,8 @@ Result = TypeVar("Result")
 
 # documents of this many steps are sorted by length together; transformers' group_by_length takes 50
 STEPS_A_BUCKET = 32
-# Tokens of a prediction's batch on the CPU. What a layer makes of more is too large for the processor's cache and for
-# memory that is kept from one tensor to the next: with 8192 a token takes 1.4 times as long (widths 192 to 1024).
+# Tokens of a prediction's batch on the CPU. What a layer makes of many more is too large for the processor's cache and
+# for memory.keep_freed_memory: with 8192 a token takes 1.2 to 2 times as long (widths 192 to 1024); to 4096, all alike.
 CPU_TOKENS = 1024
 
 
