@@ -82,8 +82,8 @@ def write_adapter(job: Path) -> None:
     """``adapter/``: LoRA and a random head as both sides begin with them."""
     import torch
 
-    from evalsuite.llm.adapters import attach_lora, save_adapter
-    from evalsuite.llm.backbone import load_sequence_classifier
+    from evalsuite.llm.loading.backbone import load_sequence_classifier
+    from evalsuite.llm.lora.adapters import attach_lora, save_adapter
     from evalsuite.llm.options import LoraOptions, ModelOptions
 
     labels = json.loads((job / "labels.json").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ import torch
 from transformers import PretrainedConfig
 
 from benchmarks.harness import Floor
-from evalsuite.llm.matmul import onednn_agrees, onednn_linear
+from evalsuite.llm.loading.matmul import onednn_agrees, onednn_linear
 
 
 def matmul_rate(dtype: torch.dtype = torch.float32, device: str = "cpu", size: int = 2048) -> float:

@@ -1,8 +1,8 @@
 """What a GPU does: shares of its measured matrix rate in training, documents a second in prediction, rows 1 to 6.
 
-Work: the shapes of Llama-3.2-1B and 3B (``evalsuite.llm.shapes``) with random weights; documents of 30 to 512 tokens;
-LoRA r = 8 on all linear layers, bf16 or the base in NF4, nothing recomputed. Training is timed over an epoch after one
-that warms up, prediction over the documents after a first pass.
+Work: the shapes of Llama-3.2-1B and 3B (``evalsuite.llm.loading.shapes``) with random weights; documents of 30 to 512
+tokens; LoRA r = 8 on all linear layers, bf16 or the base in NF4, nothing recomputed. Training is timed over an epoch
+after one that warms up, prediction over the documents after a first pass.
 
 Share of the peak: the operations of ``training_flops``, of real tokens alone and of nothing that is done twice, over
 the rate of a bf16 matrix product of 8,192 by 8,192 measured in the same process. Padding, recomputation and whatever
@@ -105,9 +105,9 @@ def prediction(job: Path, method: str, shape: str, device: str) -> Figure:
 def classify(job: Path, items: list[Any], device: str) -> Callable[[], object]:
     """The embedding method's prediction."""
     from evalsuite.contracts import RunContext
-    from evalsuite.llm.backbone import load_sequence_classifier
     from evalsuite.llm.batching import Encoded
     from evalsuite.llm.classifier import TextClassifier
+    from evalsuite.llm.loading.backbone import load_sequence_classifier
     from evalsuite.progress import Silent
 
     labels = tuple(json.loads((job / "labels.json").read_text(encoding="utf-8")))
@@ -121,8 +121,8 @@ def classify(job: Path, items: list[Any], device: str) -> Callable[[], object]:
 
 def score_labels(job: Path, items: list[Any], device: str) -> Callable[[], object]:
     """The instruction method's prediction."""
-    from evalsuite.llm.backbone import load_causal_lm
-    from evalsuite.llm.label_scoring import LabelScorer
+    from evalsuite.llm.answers.label_scoring import LabelScorer
+    from evalsuite.llm.loading.backbone import load_causal_lm
     from evalsuite.llm.options import ModelOptions
 
     backbone = load_causal_lm(ModelOptions(model=str(job / "model"), load_in_4bit=False), device)

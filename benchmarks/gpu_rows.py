@@ -31,7 +31,7 @@ from benchmarks import (
 from benchmarks.harness import Case, Options, Side
 from benchmarks.inputs import llama
 from benchmarks.label_prompts import write_prompts
-from evalsuite.llm.shapes import write_shape
+from evalsuite.llm.loading.shapes import write_shape
 
 SMALLER, LARGER = "llama-3.2-1b", "llama-3.2-3b"
 DTYPE = "bfloat16"

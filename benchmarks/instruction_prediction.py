@@ -58,7 +58,7 @@ def floor(job: Path, outputs: Mapping[str, Outputs], **arithmetic: str) -> Floor
     """See the module; ``arithmetic``: dtype and device of the product."""
     from transformers import AutoConfig
 
-    from evalsuite.llm.prefix import common_length
+    from evalsuite.llm.answers.prefix import common_length
 
     config, ids = AutoConfig.from_pretrained(job / "model"), read_prompts(job)["ids"]
     shared = common_length(ids)
@@ -75,7 +75,7 @@ def teach(folder: Path, found: Mapping[str, Any], steps: int, device: str = "cpu
     from transformers import AutoModelForCausalLM
 
     from evalsuite.llm.batching import to_device
-    from evalsuite.llm.logits import answer_batch, answer_losses
+    from evalsuite.llm.reading.logits import answer_batch, answer_losses
 
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
@@ -97,7 +97,7 @@ def write_adapter(folder: Path, model: Path) -> None:
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM
 
-    from evalsuite.llm.adapters import with_adapter
+    from evalsuite.llm.lora.adapters import with_adapter
 
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)

@@ -85,8 +85,8 @@ def write_adapter(job: Path) -> None:
     """``adapter/``: LoRA as both sides begin with it, without dropout."""
     import torch
 
-    from evalsuite.llm.adapters import attach_lora, save_adapter
-    from evalsuite.llm.backbone import load_causal_lm
+    from evalsuite.llm.loading.backbone import load_causal_lm
+    from evalsuite.llm.lora.adapters import attach_lora, save_adapter
     from evalsuite.llm.options import LoraOptions, ModelOptions
 
     backbone = load_causal_lm(ModelOptions(model=str(job / "model")), "cpu")

@@ -63,8 +63,8 @@ def floor(job: Path, outputs: Mapping[str, Outputs], **arithmetic: str) -> Floor
     """See the module; ``arithmetic``: dtype and device of the product."""
     from transformers import AutoConfig
 
-    from evalsuite.llm.label_tree import build_tree
-    from evalsuite.llm.prefix import common_length
+    from evalsuite.llm.answers.label_tree import build_tree
+    from evalsuite.llm.answers.prefix import common_length
 
     config, found = AutoConfig.from_pretrained(job / "model"), read_prompts(job)
     nodes, shared = len(build_tree(found["answer_ids"]).tokens), common_length(found["ids"])

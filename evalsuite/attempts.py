@@ -137,7 +137,7 @@ def judge(prepared: Prepared, calibrated: Calibrated) -> Collapse:
 
 def _seed(prepared: Prepared, seed: int) -> None:
     if loads_model(prepared.method, prepared.options):
-        from evalsuite.llm.seeding import seed_everything
+        from evalsuite.llm.training.seeding import seed_everything
 
         seed_everything(seed)
     else:

@@ -74,8 +74,8 @@ def prepare(registry: Registry, spec: RunSpec, task: Task, method: MethodSpec) -
     device, model_hash = "cpu", None
     if loads_model(method, options):
         with collector_paused():
-            importlib.import_module("evalsuite.llm.backbone")  # in one go with all that is slow to import
-        from evalsuite.llm.source import choose_device, model_identity
+            importlib.import_module("evalsuite.llm.loading.backbone")  # in one go with all that is slow to import
+        from evalsuite.llm.loading.source import choose_device, model_identity
 
         device = choose_device(spec.device)
         model_hash = model_identity(options)

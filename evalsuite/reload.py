@@ -32,7 +32,11 @@ DOCUMENTS = 64
 # rounded up: a label may change only where its logit is nearer than this to where it would change.
 TOLERANCE = 0.02
 TIMEOUT_SECONDS = 1800
-LIBRARIES = ("evalsuite.opening", "evalsuite.progress", "evalsuite.llm.backbone")  # with all that is slow to import
+LIBRARIES = (
+    "evalsuite.opening",
+    "evalsuite.progress",
+    "evalsuite.llm.loading.backbone",
+)  # with all that is slow to import
 
 _servers: list[ForkServer] = []  # at most one
 

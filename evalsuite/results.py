@@ -13,7 +13,7 @@ from evalsuite.attempts import Attempt
 from evalsuite.collapse import Collapse
 from evalsuite.decision import Decision
 from evalsuite.identity import run_id
-from evalsuite.llm.reuse import kept_bytes
+from evalsuite.llm.loading.reuse import kept_bytes
 from evalsuite.memory import peak_gpu_memory
 from evalsuite.metrics import LOWER_IS_BETTER, Report, one_hot
 from evalsuite.opening import DEFAULT_TEMPLATE, OTHER_DATA, other_data

@@ -21,7 +21,7 @@ from evalsuite.metrics import one_hot
 
 if TYPE_CHECKING:
     from evalsuite.llm.classifier import TextClassifier
-    from evalsuite.llm.exporting import Exports
+    from evalsuite.llm.export.formats import Exports
 
 
 class BertConfig(FineTuningOptions):
@@ -41,9 +41,9 @@ class Bert:
             ModelError: the model is no encoder.
         """
         from evalsuite.llm.adaptation import build_classifier
-        from evalsuite.llm.losses import ClassificationLoss
-        from evalsuite.llm.seeding import seed_everything
-        from evalsuite.llm.training import train as run
+        from evalsuite.llm.training.loop import train as run
+        from evalsuite.llm.training.losses import ClassificationLoss
+        from evalsuite.llm.training.seeding import seed_everything
 
         require_encoder(self.config)
         seed_everything(self.ctx.seed)  # before the model is built: the head is drawn then
@@ -87,7 +87,7 @@ class Bert:
 
     def exports(self, dtype: str) -> Exports:
         """What can be written of the model for plain libraries, by kind."""
-        from evalsuite.llm.exporting import classifier_exports
+        from evalsuite.llm.export.formats import classifier_exports
 
         return classifier_exports(self._ready(), self.config, dtype)
 
@@ -99,8 +99,8 @@ class Bert:
 
 def require_encoder(config: BertConfig) -> None:
     """Refuse a model that reads a text from one side only. Raises: ModelError."""
-    from evalsuite.llm.backbone import DECODER_HEAD, classification_head
-    from evalsuite.llm.source import read_config
+    from evalsuite.llm.loading.backbone import DECODER_HEAD, classification_head
+    from evalsuite.llm.loading.source import read_config
 
     shape = read_config(config)
     two_parts = getattr(shape, "is_encoder_decoder", False)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from evalsuite.llm.classifier import TextClassifier
-    from evalsuite.llm.exporting import Exports
+    from evalsuite.llm.export.formats import Exports
 
 DISTILBERT = "arXiv 1910.01108, and its published run_squad_w_distillation.py"
 GOLD_ONLY = Path("checkpoints", "gold_only")  # below the working directory; gone once the run is scored
@@ -128,14 +128,14 @@ class Distill:
 
     def exports(self, dtype: str) -> Exports:
         """What can be written of the model for plain libraries, by kind."""
-        from evalsuite.llm.exporting import classifier_exports
+        from evalsuite.llm.export.formats import classifier_exports
 
         return classifier_exports(self._ready(), self.config, dtype)
 
     def _without_teacher(self, train: Sequence[Example], validation: Sequence[Example]) -> Reference:
         """Train the same student on gold alone and put it on disk, where an interrupted run finds it again."""
         from evalsuite.llm.adaptation import save_classifier
-        from evalsuite.llm.distributed import Processes
+        from evalsuite.llm.training.distributed import Processes
 
         folder = self.ctx.workdir / GOLD_ONLY
         config, ctx = self.config, replace(self.ctx, workdir=folder, facts={})
@@ -178,9 +178,9 @@ def train_student(
     import torch
 
     from evalsuite.llm.adaptation import build_classifier
-    from evalsuite.llm.losses import ClassificationLoss, distillation_losses
-    from evalsuite.llm.seeding import seed_everything
-    from evalsuite.llm.training import train as run
+    from evalsuite.llm.training.loop import train as run
+    from evalsuite.llm.training.losses import ClassificationLoss, distillation_losses
+    from evalsuite.llm.training.seeding import seed_everything
 
     seed_everything(ctx.seed)  # before the model is built: every student starts from the same head
     classifier = build_classifier(config, ctx)

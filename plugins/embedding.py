@@ -31,7 +31,7 @@ from evalsuite.options import option
 if TYPE_CHECKING:
     from evalsuite.llm.batching import Encoded
     from evalsuite.llm.classifier import TextClassifier
-    from evalsuite.llm.exporting import Exports
+    from evalsuite.llm.export.formats import Exports
 
 HEAD = "head.safetensors"
 SETTINGS = "embedding.json"
@@ -68,10 +68,10 @@ class Embedding:
 
     def fit(self, train: Sequence[Example], validation: Sequence[Example]) -> None:
         """Train adapter and head; ``validation`` decides the layer where that is asked, and which state is kept."""
-        from evalsuite.llm.adapters import attach_lora
-        from evalsuite.llm.losses import ClassificationLoss
-        from evalsuite.llm.seeding import seed_everything
-        from evalsuite.llm.training import train as run
+        from evalsuite.llm.lora.adapters import attach_lora
+        from evalsuite.llm.training.loop import train as run
+        from evalsuite.llm.training.losses import ClassificationLoss
+        from evalsuite.llm.training.seeding import seed_everything
 
         seed_everything(self.ctx.seed)  # before the model is built: a random head is drawn then
         classifier = self._load_base()
@@ -107,9 +107,9 @@ class Embedding:
         """
         from safetensors.torch import save_file
 
-        from evalsuite.llm.adapters import save_adapter, set_sides
-        from evalsuite.llm.backbone import base_of
-        from evalsuite.llm.pooling import ATTENTION
+        from evalsuite.llm.loading.backbone import base_of
+        from evalsuite.llm.lora.adapters import save_adapter, set_sides
+        from evalsuite.llm.reading.pooling import ATTENTION
 
         backbone, folder = self._ready().backbone, directory / "adapter"
         # a plain reload then pads and cuts as was done here
@@ -131,8 +131,8 @@ class Embedding:
         Raises:
             ModelError: the adapter or the head is missing, cut short, or belongs to another model.
         """
-        from evalsuite.llm.adapters import attach_adapter
-        from evalsuite.llm.layers import keep_layers
+        from evalsuite.llm.lora.adapters import attach_adapter
+        from evalsuite.llm.reading.layers import keep_layers
 
         method, folder = cls(config, ctx), directory / "adapter"
         classifier = method._load_base()
@@ -152,19 +152,19 @@ class Embedding:
 
     def card_snippet(self) -> str:
         """Python that classifies a text with the saved ``adapter`` folder, transformers and peft alone."""
-        from evalsuite.llm.snippets import classifier_snippet
+        from evalsuite.llm.export.snippets import classifier_snippet
 
         return classifier_snippet(self._ready(), self.config, self.layer)
 
     def exports(self, dtype: str) -> Exports:
         """What can be written of the model for plain libraries, by kind."""
-        from evalsuite.llm.exporting import classifier_exports
+        from evalsuite.llm.export.formats import classifier_exports
 
         return classifier_exports(self._ready(), self.config, dtype, self.layer)
 
     def _load_base(self) -> TextClassifier:
-        from evalsuite.llm.backbone import load_sequence_classifier
         from evalsuite.llm.classifier import TextClassifier
+        from evalsuite.llm.loading.backbone import load_sequence_classifier
 
         backbone = load_sequence_classifier(self.config, self.ctx.labels, self.ctx.multilabel, self.ctx.device)
         self._classifier = TextClassifier(backbone, self.ctx, self.config, self.config.pooling)
@@ -176,13 +176,13 @@ class Embedding:
         return self._classifier
 
     def _add_query(self) -> None:
-        from evalsuite.llm.pooling import add_attention_pooling
+        from evalsuite.llm.reading.pooling import add_attention_pooling
 
         add_attention_pooling(self._ready().backbone)
 
     def _features(self, encoded: Encoded, layers: Sequence[int] | None = None) -> dict[int, Floats]:
         """Pooled features, float32 [n, h], of the layers named (unset: the last alone)."""
-        from evalsuite.llm.features import pooled_features
+        from evalsuite.llm.reading.features import pooled_features
 
         # a learned query starts as the mean
         pooling = "mean" if self.config.pooling == "attention" else self.config.pooling
@@ -194,7 +194,7 @@ class Embedding:
         self, asked: int | str, encoded: Encoded, train: Sequence[Example], validation: Sequence[Example]
     ) -> None:
         """Drop the layers above the one that is asked for; "auto": the best on validation, of the untrained model."""
-        from evalsuite.llm.layers import best_layer, candidate_layers, drop_layers
+        from evalsuite.llm.reading.layers import best_layer, candidate_layers, drop_layers
 
         classifier = self._ready()
 
@@ -216,7 +216,7 @@ class Embedding:
         """
         import torch
 
-        from evalsuite.llm.probe import fit_probe
+        from evalsuite.llm.reading.probe import fit_probe
 
         started, classifier = time.monotonic(), self._ready()
         ((_, features),) = self._features(encoded).items()
@@ -231,8 +231,8 @@ class Embedding:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        from evalsuite.llm.backbone import base_of
-        from evalsuite.llm.pooling import ATTENTION
+        from evalsuite.llm.loading.backbone import base_of
+        from evalsuite.llm.reading.pooling import ATTENTION
 
         model = base_of(self._ready().backbone.model)
         try:
@@ -252,9 +252,9 @@ def preflight(config: EmbeddingConfig, ctx: RunContext, train: Sequence[Example]
         ModelError: a model that is absent, gated, or an encoder.
         OptionError: a layer that the model does not have, or a budget that no rank can meet.
     """
-    from evalsuite.llm.backbone import DECODER_HEAD, classification_head
-    from evalsuite.llm.footprint import estimate_training
-    from evalsuite.llm.source import check_available
+    from evalsuite.llm.loading.backbone import DECODER_HEAD, classification_head
+    from evalsuite.llm.loading.source import check_available
+    from evalsuite.llm.training.footprint import estimate_training
 
     check_available(config)
     if classification_head(config) != DECODER_HEAD:

@@ -28,7 +28,7 @@ from evalsuite.options import option
 
 if TYPE_CHECKING:
     from evalsuite.llm.embedder import Embedded, Embedder
-    from evalsuite.llm.exporting import Exports
+    from evalsuite.llm.export.formats import Exports
 
 HEAD, SETTINGS = "head.safetensors", "frozen.json"
 LAYER_MOST = 2000, 1000  # documents that layer=auto learns and compares on; more would cost more than they tell
@@ -77,8 +77,8 @@ class Frozen:
 
     def fit(self, train: Sequence[Example], validation: Sequence[Example]) -> None:
         """Embed ``train`` and fit the head; ``validation`` decides the layer where that is asked."""
-        from evalsuite.llm.probe import fit_probe
-        from evalsuite.llm.source import model_identity
+        from evalsuite.llm.loading.source import model_identity
+        from evalsuite.llm.reading.probe import fit_probe
 
         started = time.monotonic()
         embedder = self._load_base()
@@ -152,7 +152,7 @@ class Frozen:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        from evalsuite.llm.layers import keep_layers
+        from evalsuite.llm.reading.layers import keep_layers
 
         method = cls(config, ctx)
         embedder = method._load_base()
@@ -176,19 +176,19 @@ class Frozen:
 
     def card_snippet(self) -> str:
         """Python that classifies a text with the saved head, transformers and safetensors alone."""
-        from evalsuite.llm.frozen_snippet import frozen_snippet
+        from evalsuite.llm.export.frozen_snippet import frozen_snippet
 
         return frozen_snippet(self._ready(), self.config, self.layer)
 
     def exports(self, dtype: str) -> Exports:
         """What can be written of the model for plain libraries, by kind."""
-        from evalsuite.llm.exporting import embedder_exports
+        from evalsuite.llm.export.formats import embedder_exports
 
         return embedder_exports(self._ready(), (self.weight, self.bias), self.config, dtype, self.layer)
 
     def _load_base(self) -> Embedder:
-        from evalsuite.llm.backbone import load_base_model
         from evalsuite.llm.embedder import Embedder
+        from evalsuite.llm.loading.backbone import load_base_model
 
         backbone = load_base_model(self.config, self.ctx.device)
         self._embedder = Embedder(backbone, self.ctx, self.config, bidirectional=self.config.bidirectional)
@@ -198,7 +198,7 @@ class Frozen:
         return self._embedder
 
     def _read_sentence_files(self) -> None:
-        from evalsuite.llm.sentence import sentence_pooling
+        from evalsuite.llm.reading.sentence import sentence_pooling
 
         embedder, found = self._ready(), sentence_pooling(self.config)
         if found is not None:
@@ -216,7 +216,7 @@ class Frozen:
 
     def _drop_layers(self, asked: int | str, train: Sequence[Example], validation: Sequence[Example]) -> None:
         """Drop the layers above the one that is asked for; "auto": the one whose head does best on validation."""
-        from evalsuite.llm.layers import best_layer, candidate_layers, drop_layers
+        from evalsuite.llm.reading.layers import best_layer, candidate_layers, drop_layers
 
         embedder, timed = self._ready(), [example.text for example in train[:TIMED]]
 
@@ -231,7 +231,7 @@ class Frozen:
         drop_layers(embedder.backbone, self.layer, self.ctx, lambda: embedder.compute(timed))
 
     def _report(self) -> None:
-        from evalsuite.llm.footprint import model_facts
+        from evalsuite.llm.training.footprint import model_facts
 
         embedder, head = self._ready(), self.weight.size + self.bias.size
         facts = model_facts(embedder.backbone, self.config)
@@ -252,8 +252,8 @@ def preflight(config: FrozenConfig, ctx: RunContext, train: Sequence[Example]) -
         ModelError: a model that is absent or gated.
         OptionError: a layer that the model does not have.
     """
-    from evalsuite.llm.footprint import estimate_inference
-    from evalsuite.llm.source import check_available
+    from evalsuite.llm.loading.source import check_available
+    from evalsuite.llm.training.footprint import estimate_inference
 
     check_available(config)
     return estimate_inference(config, config.token_budget, ctx.device)

@@ -18,10 +18,10 @@ from evalsuite.llm.options import AnsweringOptions, LoraOptions, TrainingOptions
 from evalsuite.metrics import one_hot
 
 if TYPE_CHECKING:
+    from evalsuite.llm.answers.branches import LabelBranches
     from evalsuite.llm.batching import TokenIds
-    from evalsuite.llm.branches import LabelBranches
-    from evalsuite.llm.exporting import Exports
-    from evalsuite.llm.training import Objective
+    from evalsuite.llm.export.formats import Exports
+    from evalsuite.llm.training.loop import Objective
 
 
 class InstructionConfig(AnsweringOptions, LoraOptions, TrainingOptions):
@@ -33,9 +33,9 @@ class Instruction:
 
     def __init__(self, config: InstructionConfig, ctx: RunContext, adapter: Path | None = None) -> None:
         """``adapter``: a folder that ``save`` wrote; None before ``fit``."""
-        from evalsuite.llm.adapters import attach_adapter
         from evalsuite.llm.answering import Answerer, resolve_decode
-        from evalsuite.llm.backbone import load_causal_lm
+        from evalsuite.llm.loading.backbone import load_causal_lm
+        from evalsuite.llm.lora.adapters import attach_adapter
 
         self.config, self.ctx = config, ctx
         resolve_decode(config, ctx)  # a wrong option is no reason to load a model first
@@ -47,9 +47,9 @@ class Instruction:
 
     def fit(self, train: Sequence[Example], validation: Sequence[Example]) -> None:
         """Train the adapter; ``validation``, predicted as the test will be, decides which state is kept."""
-        from evalsuite.llm.adapters import attach_lora
-        from evalsuite.llm.seeding import seed_everything
-        from evalsuite.llm.training import train as run
+        from evalsuite.llm.lora.adapters import attach_lora
+        from evalsuite.llm.training.loop import train as run
+        from evalsuite.llm.training.seeding import seed_everything
 
         seed_everything(self.ctx.seed)  # before the adapter is drawn
         attach_lora(self.backbone, self.config)
@@ -69,7 +69,7 @@ class Instruction:
 
     def save(self, directory: Path) -> None:
         """Write ``adapter/``: the peft adapter and the tokenizer."""
-        from evalsuite.llm.adapters import save_adapter
+        from evalsuite.llm.lora.adapters import save_adapter
 
         save_adapter(self.backbone, directory / "adapter")
 
@@ -84,21 +84,21 @@ class Instruction:
 
     def card_snippet(self) -> str:
         """Python that classifies a text with the saved ``adapter`` folder, transformers and peft alone."""
-        from evalsuite.llm.answer_snippet import answer_snippet
+        from evalsuite.llm.export.answer_snippet import answer_snippet
 
         return answer_snippet(self.answerer)
 
     def exports(self, dtype: str) -> Exports:
         """What can be written of the model for plain libraries, by kind."""
-        from evalsuite.llm.exporting import answerer_exports
+        from evalsuite.llm.export.formats import answerer_exports
 
         return answerer_exports(self.answerer, dtype)
 
     def _answers(self, train: Sequence[Example], validate: Callable[[], float] | None) -> Objective:
         """The gold answer of every document is to be written."""
-        from evalsuite.llm.answer_prefix import shared_losses
-        from evalsuite.llm.logits import answer_batch
-        from evalsuite.llm.training import Objective
+        from evalsuite.llm.answers.answer_prefix import shared_losses
+        from evalsuite.llm.reading.logits import answer_batch
+        from evalsuite.llm.training.loop import Objective
 
         answers = [self.answerer.encoder.answer_ids(example.labels) for example in train]
         prompts = self._prompts(train, [len(answer) for answer in answers])
@@ -116,8 +116,8 @@ class Instruction:
         self, branches: LabelBranches, train: Sequence[Example], validate: Callable[[], float] | None
     ) -> Objective:
         """Yes or no is to be said of every label: binary cross-entropy a label, also where a document has just one."""
-        from evalsuite.llm.branches import branch_batch
-        from evalsuite.llm.training import Objective
+        from evalsuite.llm.answers.branches import branch_batch
+        from evalsuite.llm.training.loop import Objective
 
         prompts, gold = self._prompts(train), one_hot(train, len(self.ctx.labels))
         pad_id = self.backbone.tokenizer.pad_token_id
@@ -145,7 +145,7 @@ def preflight(config: InstructionConfig, ctx: RunContext, train: Sequence[Exampl
         TemplateError: labels that its tokenizer cannot tell apart.
     """
     from evalsuite.llm.answering import check
-    from evalsuite.llm.footprint import estimate_training
+    from evalsuite.llm.training.footprint import estimate_training
 
     check(config, ctx)
     return estimate_training(config, config, config, ctx.device)

@@ -93,7 +93,7 @@ class ZeroShot:
         """Python that classifies a text with the model and transformers alone; None where the model is hosted."""
         if isinstance(self.answerer, api.HostedAnswerer):
             return None
-        from evalsuite.llm.answer_snippet import answer_snippet
+        from evalsuite.llm.export.answer_snippet import answer_snippet
 
         return answer_snippet(self.answerer, [] if self.bias is None else self.bias.tolist())
 
@@ -113,7 +113,7 @@ def contextual_bias(logits: Floats, multilabel: bool) -> Floats:
 
 def _load(config: ZeroShotConfig, ctx: RunContext) -> Answerer:
     from evalsuite.llm.answering import Answerer
-    from evalsuite.llm.backbone import load_causal_lm
+    from evalsuite.llm.loading.backbone import load_causal_lm
 
     _check_calibration(config, ctx)
     answerer = Answerer(load_causal_lm(config, ctx.device), ctx, config)
@@ -143,7 +143,7 @@ def preflight(config: ZeroShotConfig, ctx: RunContext, train: Sequence[Example])
         api.check(config, ctx, insist=config.contextual_calibration)
         return {}
     from evalsuite.llm.answering import check
-    from evalsuite.llm.footprint import estimate_inference
+    from evalsuite.llm.training.footprint import estimate_inference
 
     check(config, ctx)
     _check_calibration(config, ctx)

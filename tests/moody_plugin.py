@@ -49,7 +49,7 @@ class Moody:
             self._wait(marked)
 
     def _wait(self, marked: Path) -> None:
-        from evalsuite.llm.interrupts import stop_on_signal
+        from evalsuite.llm.training.interrupts import stop_on_signal
 
         with stop_on_signal() as request:
             (self.ctx.workdir / "begun").touch()

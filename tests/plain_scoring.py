@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from evalsuite.llm import label_scoring
-from evalsuite.llm.adapters import attach_lora
-from evalsuite.llm.backbone import Backbone, load_causal_lm
+from evalsuite.llm.answers import label_scoring
+from evalsuite.llm.loading.backbone import Backbone, load_causal_lm
+from evalsuite.llm.lora.adapters import attach_lora
 from evalsuite.llm.options import LoraOptions, ModelOptions
 
 WINDOWED = ["tiny_mistral", "tiny_gemma3", "tiny_qwen"]

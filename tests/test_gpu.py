@@ -56,7 +56,7 @@ def test_a_run_on_the_gpu(task: str, method: str, options: dict[str, Any], tiny_
 @pytest.fixture(scope="module")
 def random_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A published shape with random weights on disk: 6.4 GB for 3B, 16.1 GB for 8B."""
-    from evalsuite.llm.shapes import write_shape
+    from evalsuite.llm.loading.shapes import write_shape
 
     name = request.param
     return name, write_shape(name, tmp_path_factory.mktemp("shapes") / name, weights=True)

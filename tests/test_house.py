@@ -72,6 +72,8 @@ LAYERS = (
     ),
     ("cli", "__main__"),
 )
+# Rooms of evalsuite.llm, from the bottom up; modules of its own folder put together what the rooms have.
+LLM_ROOMS = ("loading", "reading", "lora", "training", "answers", "export")
 TASKS_MAY_SEE = {"contracts", "data", "errors", "hookspecs", "options"}
 PLUGINS_MAY_SEE = {
     "api",
@@ -122,7 +124,7 @@ def imports(path: Path, *, everywhere: bool) -> Iterator[str]:
 
 
 def room(module: str) -> str:
-    """``evalsuite.llm.training`` -> ``llm``; the package itself -> ``""``."""
+    """``evalsuite.llm.training.loop`` -> ``llm``; the package itself -> ``""``."""
     return module.split(".")[1] if "." in module else ""
 
 
@@ -139,6 +141,21 @@ def test_imports_point_downward() -> None:
         if room(module) in height
         for target in imports(path, everywhere=True)
         if room(target) in height and height[room(target)] > height[room(module)]
+    ]
+    assert upward == []
+
+
+def test_imports_among_the_rooms_of_llm_point_downward() -> None:
+    def height(module: str) -> int | None:
+        parts = module.split(".")
+        return LLM_ROOMS.index(parts[2]) if len(parts) > 3 and parts[2] in LLM_ROOMS else None
+
+    upward = [
+        f"{module} imports {target}"
+        for module, path in MODULES.items()
+        if (own := height(module)) is not None
+        for target in imports(path, everywhere=True)
+        if (other := height(target)) is not None and other > own
     ]
     assert upward == []
 

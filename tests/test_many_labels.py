@@ -16,9 +16,9 @@ from torch import nn
 from evalsuite.config import resolve
 from evalsuite.contracts import Scores
 from evalsuite.decision import DecisionOptions, fit_decision
-from evalsuite.llm.backbone import load_causal_lm
-from evalsuite.llm.generation import AnswerGrammar
-from evalsuite.llm.label_scoring import LabelScorer
+from evalsuite.llm.answers.generation import AnswerGrammar
+from evalsuite.llm.answers.label_scoring import LabelScorer
+from evalsuite.llm.loading.backbone import load_causal_lm
 from evalsuite.llm.options import ModelOptions
 from evalsuite.metrics import evaluate
 from evalsuite.opening import Request, TaskFacts, make_context
@@ -131,7 +131,7 @@ def test_decisions_and_metrics_of_451_labels_are_quick(multilabel: bool) -> None
 
 def test_the_loss_of_451_questions_keeps_less_than_one_block_does(tiny_llama: Path) -> None:
     """Blocks are computed again in the backward pass: no activations of any wait for it."""
-    from evalsuite.llm.branches import LabelBranches, branch_batch
+    from evalsuite.llm.answers.branches import LabelBranches, branch_batch
 
     backbone = load_causal_lm(ModelOptions(model=str(tiny_llama)), "cpu")
     prompts = load_prompts("plain", task="t", labels=LABELS, multilabel=True, descriptions={}, search=[])

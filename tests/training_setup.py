@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evalsuite.contracts import Example, RunContext
-from evalsuite.llm.adapters import attach_lora
-from evalsuite.llm.backbone import Backbone, load_sequence_classifier
 from evalsuite.llm.batching import encode, pad
+from evalsuite.llm.loading.backbone import Backbone, load_sequence_classifier
+from evalsuite.llm.lora.adapters import attach_lora
 from evalsuite.llm.options import LoraOptions, ModelOptions, TrainingOptions
-from evalsuite.llm.pooling import classify
-from evalsuite.llm.seeding import seed_everything
-from evalsuite.llm.training import Objective
+from evalsuite.llm.reading.pooling import classify
+from evalsuite.llm.training.loop import Objective
+from evalsuite.llm.training.seeding import seed_everything
 from evalsuite.progress import Silent
 
 LABELS = ("Sports", "Business", "Science")

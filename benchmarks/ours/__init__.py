@@ -8,6 +8,6 @@ import os
 from benchmarks.harness import TORCHS_PRODUCTS
 
 if os.environ.get(TORCHS_PRODUCTS):
-    from evalsuite.llm import matmul
+    from evalsuite.llm.loading import matmul
 
     matmul.mkl_holds_back = lambda: False  # type: ignore[assignment]  # what it does, without its cache

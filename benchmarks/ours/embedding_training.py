@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from benchmarks.adapters import fill, trained
 from benchmarks.worker import Outputs, Work, arithmetic, serve
 from evalsuite.contracts import RunContext
-from evalsuite.llm.adapters import attach_lora
-from evalsuite.llm.backbone import load_sequence_classifier
 from evalsuite.llm.batching import Encoded
 from evalsuite.llm.classifier import TextClassifier
-from evalsuite.llm.footprint import count_parameters
+from evalsuite.llm.loading.backbone import load_sequence_classifier
+from evalsuite.llm.lora.adapters import attach_lora
 from evalsuite.llm.options import LoraOptions, ModelOptions, TrainingOptions
-from evalsuite.llm.training import train
+from evalsuite.llm.training.footprint import count_parameters
+from evalsuite.llm.training.loop import train
 from evalsuite.progress import Silent
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.worker import Outputs, Work, arithmetic, serve
 from evalsuite.contracts import RunContext
-from evalsuite.llm.backbone import load_base_model
 from evalsuite.llm.embedder import Embedder
-from evalsuite.llm.source import model_identity
+from evalsuite.llm.loading.backbone import load_base_model
+from evalsuite.llm.loading.source import model_identity
 from evalsuite.plugins.frozen import FrozenConfig
 from evalsuite.progress import Silent
 

@@ -11,9 +11,9 @@ from benchmarks.inputs import read_documents
 from benchmarks.label_prompts import label_prompts, read_prompts
 from benchmarks.worker import Outputs, Work, arithmetic, serve
 from evalsuite.contracts import RunContext
-from evalsuite.llm.adapters import attach_adapter
 from evalsuite.llm.answering import Answerer
-from evalsuite.llm.backbone import load_causal_lm
+from evalsuite.llm.loading.backbone import load_causal_lm
+from evalsuite.llm.lora.adapters import attach_adapter
 from evalsuite.llm.options import AnsweringOptions
 from evalsuite.progress import Silent
 

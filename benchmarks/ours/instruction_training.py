@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from benchmarks.adapters import fill, trained
 from benchmarks.worker import Outputs, Work, arithmetic, serve
 from evalsuite.contracts import RunContext
-from evalsuite.llm.adapters import attach_lora
-from evalsuite.llm.backbone import load_causal_lm
-from evalsuite.llm.footprint import count_parameters
-from evalsuite.llm.logits import answer_batch, answer_losses
+from evalsuite.llm.loading.backbone import load_causal_lm
+from evalsuite.llm.lora.adapters import attach_lora
 from evalsuite.llm.options import LoraOptions, ModelOptions, TrainingOptions
-from evalsuite.llm.training import Objective, train
+from evalsuite.llm.reading.logits import answer_batch, answer_losses
+from evalsuite.llm.training.footprint import count_parameters
+from evalsuite.llm.training.loop import Objective, train
 from evalsuite.progress import Silent
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmarks.label_prompts import read_prompts
 from benchmarks.worker import Work, arithmetic, serve
-from evalsuite.llm.backbone import load_causal_lm
-from evalsuite.llm.label_scoring import LabelScorer
+from evalsuite.llm.answers.label_scoring import LabelScorer
+from evalsuite.llm.loading.backbone import load_causal_lm
 from evalsuite.llm.options import ModelOptions
 
 

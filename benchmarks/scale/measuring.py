@@ -27,7 +27,7 @@ PRELOADED = (
     "evalsuite.plugins.instruction",
     "evalsuite.llm.classifier",
     "evalsuite.llm.answering",
-    "evalsuite.llm.training",
+    "evalsuite.llm.training.loop",
     "evalsuite.report.page.assemble",
     "benchmarks.scale.documents",
     "benchmarks.scale.labels",

@@ -108,8 +108,8 @@ def _preview(registry: Registry, spec: RunSpec, task: Task, model: str | None, l
     prompts = bind_prompts(Request(spec, TaskFacts.of(task, splits)), registry)
     tokenizer = None
     if model:
+        from evalsuite.llm.loading.source import load_tokenizer
         from evalsuite.llm.options import ModelOptions
-        from evalsuite.llm.source import load_tokenizer
 
         tokenizer = load_tokenizer(ModelOptions(model=model))
     answers = dict(zip(prompts.labels, prompts.verbalizers, strict=True))

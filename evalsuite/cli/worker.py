@@ -17,7 +17,7 @@ from typing import IO
 from evalsuite.cli.app import INTERRUPTED, main
 from evalsuite.engines.gpus import visible_gpus
 from evalsuite.errors import Interrupted
-from evalsuite.llm.reuse import keep_base_models
+from evalsuite.llm.loading.reuse import keep_base_models
 from evalsuite.memory import release_memory, reset_peak_memory
 from evalsuite.reload import forking
 

@@ -89,7 +89,7 @@ def _check_request(kind: str, folder: Path, dtype: str, overwrite: bool) -> None
         own = "ONNX is written in float32" if kind == "onnx" else "an adapter keeps its own precision"
         raise OptionError(f"--dtype {dtype} goes with --merged alone: {own}; leave it out")
     if kind == "onnx":
-        from evalsuite.llm.onnx_graph import require_packages
+        from evalsuite.llm.export.onnx_graph import require_packages
 
         require_packages()  # before a model is loaded
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -146,7 +146,7 @@ def _open_as_trained(
     options = {**spec.method_options, **known}
     request = replace(request, spec=replace(spec, method_options=options))
     if device == "auto" and known:
-        from evalsuite.llm.source import choose_device
+        from evalsuite.llm.loading.source import choose_device
 
         device = choose_device(device)
     context = make_context(request, registry, result.directory, progress, device)

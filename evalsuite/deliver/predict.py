@@ -29,7 +29,7 @@ from evalsuite.deliver.predict_input import (
 )
 from evalsuite.deliver.predict_output import Columns, Output, Position, Stream, lines_of, open_file
 from evalsuite.errors import Interrupted, OptionError, UsageError
-from evalsuite.llm.interrupts import StopRequest, stop_on_signal
+from evalsuite.llm.training.interrupts import StopRequest, stop_on_signal
 from evalsuite.opening import open_method, read_request
 from evalsuite.preparation import loads_model
 from evalsuite.progress import Silent
@@ -78,7 +78,7 @@ class Labeller:
         spec = read_request(run.directory).spec
         method = registry.method(spec.method)
         if loads_model(method, method.config.model_validate(spec.method_options)):
-            from evalsuite.llm.source import choose_device
+            from evalsuite.llm.loading.source import choose_device
 
             device = choose_device(device)
         opened = open_method(run.directory, registry, Silent(), device)

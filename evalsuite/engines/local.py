@@ -12,7 +12,7 @@ from typing import Protocol
 from evalsuite.engines.gpus import environments, visible_gpus
 from evalsuite.engines.processes import GRACE_SECONDS, Child, Files, Finished, Work, Worker, end
 from evalsuite.errors import Interrupted
-from evalsuite.llm.interrupts import stop_on_signal
+from evalsuite.llm.training.interrupts import stop_on_signal
 from evalsuite.sweep import Cell
 
 __all__ = ["Finished", "Unwatched", "Watcher", "run_cells"]

@@ -11,13 +11,13 @@ from typing import Literal
 
 from evalsuite.contracts import RunContext
 from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.adapters import attach_adapter, attach_lora, save_adapter, set_sides
-from evalsuite.llm.backbone import DECODER_HEAD, Backbone, load_sequence_classifier, quiet
 from evalsuite.llm.classifier import TextClassifier
-from evalsuite.llm.footprint import estimate_training
+from evalsuite.llm.export.snippets import classifier_snippet, model_snippet
+from evalsuite.llm.loading.backbone import DECODER_HEAD, Backbone, load_sequence_classifier, quiet
+from evalsuite.llm.loading.source import check_available, read_config
+from evalsuite.llm.lora.adapters import attach_adapter, attach_lora, save_adapter, set_sides
 from evalsuite.llm.options import FineTuningOptions
-from evalsuite.llm.snippets import classifier_snippet, model_snippet
-from evalsuite.llm.source import check_available, read_config
+from evalsuite.llm.training.footprint import estimate_training
 
 MODEL, ADAPTER = "model", "adapter"
 

@@ -24,15 +24,15 @@ import numpy as np
 
 from evalsuite.contracts import RunContext, Scores
 from evalsuite.errors import OptionError
-from evalsuite.llm.backbone import Backbone, longest_input
+from evalsuite.llm.answers.branches import LabelBranches
+from evalsuite.llm.answers.generation import AnswerGrammar, decode
+from evalsuite.llm.answers.label_scoring import LabelScorer, answer_sizes
+from evalsuite.llm.answers.packing import packs
 from evalsuite.llm.batching import Encoded
-from evalsuite.llm.branches import LabelBranches
-from evalsuite.llm.footprint import model_facts
-from evalsuite.llm.generation import AnswerGrammar, decode
-from evalsuite.llm.label_scoring import LabelScorer, answer_sizes
+from evalsuite.llm.loading.backbone import Backbone, longest_input
+from evalsuite.llm.loading.source import check_available, load_tokenizer
 from evalsuite.llm.options import AnsweringOptions
-from evalsuite.llm.packing import packs
-from evalsuite.llm.source import check_available, load_tokenizer
+from evalsuite.llm.training.footprint import model_facts
 from evalsuite.prompts import PromptEncoder
 
 Decode = Literal["score", "per_label", "constrained", "free"]

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from evalsuite.contracts import Example, Floats, RunContext, Scores
-from evalsuite.llm.backbone import Backbone, longest_input
 from evalsuite.llm.batching import Encoded, encode, map_batches, pad, prediction_budget, to_device
-from evalsuite.llm.footprint import model_facts
-from evalsuite.llm.logits import evaluation
-from evalsuite.llm.pooling import Pooling, classify, may_cut_short
-from evalsuite.llm.training import Objective
+from evalsuite.llm.loading.backbone import Backbone, longest_input
+from evalsuite.llm.reading.logits import evaluation
+from evalsuite.llm.reading.pooling import Pooling, classify, may_cut_short
+from evalsuite.llm.training.footprint import model_facts
+from evalsuite.llm.training.loop import Objective
 from evalsuite.metrics import one_hot
 from evalsuite.prompts import PromptEncoder
 

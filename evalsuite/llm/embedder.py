@@ -15,11 +15,11 @@ import transformers
 
 from evalsuite.contracts import Floats, RunContext
 from evalsuite.errors import OptionError
-from evalsuite.llm.backbone import Backbone
-from evalsuite.llm.bidirectional import read_both_ways, reads_both_ways
 from evalsuite.llm.classifier import Sizes, TextClassifier
-from evalsuite.llm.embedding_cache import EmbeddingCache, Records, make_records, record_type
-from evalsuite.llm.features import pooled_features
+from evalsuite.llm.loading.backbone import Backbone
+from evalsuite.llm.reading.bidirectional import read_both_ways, reads_both_ways
+from evalsuite.llm.reading.embedding_cache import EmbeddingCache, Records, make_records, record_type
+from evalsuite.llm.reading.features import pooled_features
 
 TEXTS_A_FILE = 4096  # what is lost where a run is killed, and held in memory beside the result
 

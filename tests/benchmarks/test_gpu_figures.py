@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import gpu
 from benchmarks.harness import Options
-from evalsuite.llm.shapes import SHAPES
+from evalsuite.llm.loading.shapes import SHAPES
 
 
 @pytest.mark.timeout(120)

@@ -98,7 +98,7 @@ def test_a_command_is_timed_from_start_to_exit() -> None:
 
 def test_our_side_without_onednn_keeps_to_torchs_own_products() -> None:
     code = (
-        "import sys, numpy, benchmarks.ours; from evalsuite.llm import matmul; "
+        "import sys, numpy, benchmarks.ours; from evalsuite.llm.loading import matmul; "
         "numpy.savez(sys.argv[1] + '/' + sys.argv[2], answer=[0, matmul.mkl_holds_back.__name__ == '<lambda>'])"
     )
     ours = Side("a", command=["{python}", "-c", code, "{job}", "a.npz"])

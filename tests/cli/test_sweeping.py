@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from evalsuite import MethodSpec, Options, Scores
 from evalsuite.errors import Interrupted
-from evalsuite.llm.interrupts import stop_on_signal
+from evalsuite.llm.training.interrupts import stop_on_signal
 
 class Patient:
     def __init__(self, config, ctx):

@@ -21,7 +21,7 @@ from evalsuite.contracts import Method, RunContext, Scores
 from evalsuite.decision import Decision
 from evalsuite.deliver import export_child
 from evalsuite.deliver.export_decision import classify_source, decision_json
-from evalsuite.llm.sentence import sentence_pooling
+from evalsuite.llm.reading.sentence import sentence_pooling
 from evalsuite.plugins.bert import Bert, BertConfig
 from evalsuite.plugins.distill import Distill, DistillConfig
 from evalsuite.plugins.embedding import Embedding, EmbeddingConfig

@@ -12,7 +12,7 @@ import pytest
 from evalsuite.contracts import RunContext
 from evalsuite.errors import ModelError, OptionError
 from evalsuite.llm.answering import Answerer, check, resolve_decode
-from evalsuite.llm.backbone import load_causal_lm
+from evalsuite.llm.loading.backbone import load_causal_lm
 from evalsuite.llm.options import AnsweringOptions
 from evalsuite.progress import Silent
 from evalsuite.prompts import load_prompts

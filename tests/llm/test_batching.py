@@ -10,7 +10,6 @@ import torch
 from transformers import AutoTokenizer
 
 from evalsuite.errors import ModelError
-from evalsuite.llm.backbone import choose_pad_token
 from evalsuite.llm.batching import (
     CPU_TOKENS,
     Encoded,
@@ -22,6 +21,7 @@ from evalsuite.llm.batching import (
     prediction_budget,
     steps_of_epoch,
 )
+from evalsuite.llm.loading.backbone import choose_pad_token
 
 MODELS = ("tiny_llama", "tiny_gemma3", "tiny_qwen")
 TEXTS = ["", "short", "a much longer document about the treatment of water " * 5]

@@ -12,8 +12,8 @@ from torch import nn
 from training_setup import LABELS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evalsuite.llm.backbone import load_causal_lm, load_sequence_classifier
-from evalsuite.llm.matmul import OneDnnLinear
+from evalsuite.llm.loading.backbone import load_causal_lm, load_sequence_classifier
+from evalsuite.llm.loading.matmul import OneDnnLinear
 from evalsuite.llm.options import ModelOptions
 
 

@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from evalsuite.config import resolve
 from evalsuite.contracts import RunContext
 from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.footprint import count_parameters
+from evalsuite.llm.training.footprint import count_parameters
 from evalsuite.plugins.bert import Bert, BertConfig, evalsuite_register_methods
 from evalsuite.preparation import prepare
 from evalsuite.registry import build_registry

@@ -16,7 +16,7 @@ from training_setup import LABELS, context, documents
 import evalsuite
 from evalsuite.contracts import Example, FinishedRun, RunContext, Scores
 from evalsuite.errors import DataError, Interrupted, ModelError, OptionError, StoreError
-from evalsuite.llm import training
+from evalsuite.llm.training import loop as training
 from evalsuite.plugins import distill
 from evalsuite.plugins.distill import Distill, DistillConfig, Lessons, evalsuite_register_methods, read_texts
 
@@ -101,7 +101,7 @@ def test_unlabelled_text_is_the_teachers_alone(tiny_bert: Path, tmp_path: Path) 
 
 def test_the_loss_is_that_of_the_parts_that_are_there(tiny_bert: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """Gold and teacher; gold alone where the teacher had no answer; the teacher alone where nobody labelled."""
-    from evalsuite.llm.losses import distillation_losses
+    from evalsuite.llm.training.losses import distillation_losses
 
     seen = {}
     monkeypatch.setattr(training, "train", lambda backbone, objective, options, ctx: seen.update(objective=objective))

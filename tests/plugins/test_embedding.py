@@ -16,9 +16,9 @@ from training_setup import LABELS, context, documents
 from evalsuite.config import preset_table
 from evalsuite.contracts import Example, RunContext, Scores
 from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.layers import layer_stack
-from evalsuite.llm.losses import ClassificationLoss
-from evalsuite.llm.pooling import classify
+from evalsuite.llm.reading.layers import layer_stack
+from evalsuite.llm.reading.pooling import classify
+from evalsuite.llm.training.losses import ClassificationLoss
 from evalsuite.metrics import one_hot
 from evalsuite.plugins.embedding import Embedding, EmbeddingConfig, evalsuite_register_methods
 from evalsuite.prompts import PromptSet, load_prompts
@@ -220,7 +220,8 @@ def test_card_snippet_gives_the_same_logits_without_evalsuite(
 
 def test_step_0_logits_are_the_probes(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first step, the classifier says what the linear probe of the 4-bit base says."""
-    from evalsuite.llm import probe, training
+    from evalsuite.llm.reading import probe
+    from evalsuite.llm.training import loop
 
     fits: list[Any] = []
     fit = probe.fit_probe
@@ -230,7 +231,7 @@ def test_step_0_logits_are_the_probes(tiny_llama: Path, tmp_path: Path, monkeypa
         return fits[-1][1]
 
     monkeypatch.setattr(probe, "fit_probe", spy)
-    monkeypatch.setattr(training, "train", lambda *arguments: None)
+    monkeypatch.setattr(loop, "train", lambda *arguments: None)
     method = fitted(tiny_llama, context(tmp_path), load_in_4bit=True)
     ((features, found),) = fits
     logits = method.predict([example.text for example in documents(30)]).logits

@@ -13,8 +13,8 @@ from card_snippets import TEXT, run_cards
 
 from evalsuite.contracts import Example, RunContext, Scores
 from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.backbone import base_of
-from evalsuite.llm.logits import answer_batch, answer_losses
+from evalsuite.llm.loading.backbone import base_of
+from evalsuite.llm.reading.logits import answer_batch, answer_losses
 from evalsuite.plugins.instruction import Instruction, InstructionConfig
 from evalsuite.progress import Silent
 from evalsuite.prompts import load_prompts
@@ -141,9 +141,9 @@ def test_yes_or_no_works_for_one_label_a_document_too(tiny_gemma3: Path, tmp_pat
 def test_many_questions_stay_within_the_token_budget(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evalsuite.llm import label_scoring
+    from evalsuite.llm.answers import label_scoring
 
-    monkeypatch.setattr("evalsuite.llm.branches.BLOCK", 60)
+    monkeypatch.setattr("evalsuite.llm.answers.branches.BLOCK", 60)
     labels = tuple(f"class {index}" for index in range(40))
     prompts = load_prompts("numbers", task="toy", labels=labels, multilabel=True, descriptions={}, search=[])
     options = config(tiny_llama, decode="per_label", token_budget=2400, max_length=512, epochs=1, evaluations=0)
@@ -159,7 +159,7 @@ def test_many_questions_stay_within_the_token_budget(
         seen.append(inputs["input_ids"].numel())
         return inputs
 
-    monkeypatch.setattr("evalsuite.llm.branches.tree_inputs", counted)
+    monkeypatch.setattr("evalsuite.llm.answers.branches.tree_inputs", counted)
     method.fit([Example(str(index), "word " * index, (index,)) for index in range(16)], [])
     method.predict(["word " * index for index in range(16)])
     assert 1200 < max(seen) <= 2400
@@ -196,14 +196,16 @@ def test_scoring_one_label_is_refused_where_there_may_be_more(tiny_llama: Path, 
 def test_training_scoring_and_decoding_take_the_same_answer_ids(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, multilabel: bool
 ) -> None:
-    from evalsuite.llm import answering, logits, training
+    from evalsuite.llm import answering
+    from evalsuite.llm.reading import logits
+    from evalsuite.llm.training import loop
 
     trained: list[Any] = []
     written: list[list[int]] = []
     decode = answering.decode
     monkeypatch.setattr(logits, "answer_batch", lambda items, pad_id: items)
     monkeypatch.setattr(
-        training, "train", lambda backbone, objective, *rest: trained.extend(objective.collate(objective.items))
+        loop, "train", lambda backbone, objective, *rest: trained.extend(objective.collate(objective.items))
     )
     monkeypatch.setattr(answering, "decode", lambda *a, **k: written.extend(made := decode(*a, **k)) or made)
     method = Instruction(config(tiny_llama), context(tmp_path, multilabel))

@@ -49,8 +49,8 @@ def test_the_papers_scale_has_its_models_ranks_and_four_bits() -> None:
 
 
 def test_the_papers_trainable_parameters_come_of_its_cells(tmp_path: Path) -> None:
-    from evalsuite.llm.footprint import estimate
-    from evalsuite.llm.shapes import write_shape
+    from evalsuite.llm.loading.shapes import write_shape
+    from evalsuite.llm.training.footprint import estimate
 
     folders = {shape: str(write_shape(shape, tmp_path / shape)) for shape in ("llama-3.2-3b", "mistral-7b")}
     models = {

@@ -1,0 +1,1 @@
+"""Answers of a causal language model: scored, decoded, and trained for."""

@@ -1,0 +1,1 @@
+"""A trained model for others: files, and the code that loads them."""
