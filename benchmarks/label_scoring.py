@@ -3,7 +3,8 @@
 Work: a decoder of 8 layers, width 384 and the bundled tokenizer's vocabulary of 8,192 (Llama's form, random weights,
 float32) scores every label, end mark included, after every prompt of the template set "listed", which names the labels
 before the document. 1a: 48 news items, 4 labels; 1b: 8 patent abstracts, 14 labels; 1c: 2 questions to a bank, 77
-labels, so few because the peer takes so long. Both sides get the same token ids; the model is loaded before.
+labels, so few because the peer takes so long. 1-many is there for its check: 1,000 news items by the bundled model,
+4 layers of width 192. Both sides get the same token ids; the model is loaded before.
 
 Peer: lm-eval's ``HFLM._loglikelihood_tokens``, what ``loglikelihood`` calls once it has tokenised, with the fastest of
 several batch sizes. It sorts by length, and prompts share a pass where continuations differ in their last token alone.
@@ -19,6 +20,7 @@ at the tree alone, at the rate of this machine's matrix product.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -81,6 +83,13 @@ def own_model(folder: Path, options: Options) -> Path:
     return llama(folder, layers=2 if options.small else 8, width=64 if options.small else 384)
 
 
+def bundled_model(folder: Path, options: Options) -> Path:
+    """A copy of the bundled model, whose likelihoods have been learned."""
+    from evalsuite import bundled
+
+    return Path(shutil.copytree(bundled.path(), folder))
+
+
 def prepare(
     corpus: str, count: int, job: Path, options: Options, model: Callable[[Path, Options], Path] = own_model
 ) -> None:
@@ -88,13 +97,21 @@ def prepare(
     write_prompts(job, corpus, 4 if options.small else count, options, model(job / "model", options))
 
 
-def case(name: str, work: str, corpus: str, count: int, target: float, batch_sizes: Sequence[int]) -> Case:
+def case(
+    name: str,
+    work: str,
+    corpus: str,
+    count: int,
+    target: float,
+    batch_sizes: Sequence[int],
+    model: Callable[[Path, Options], Path] = own_model,
+) -> Case:
     """One corpus beside the best of ``batch_sizes``."""
     ours = Side(OURS, "benchmarks.ours.label_scoring")
     return Case(
         name=name,
         work=work,
-        prepare=partial(prepare, corpus, count),
+        prepare=partial(prepare, corpus, count, model=model),
         sides=[
             ours,
             Side(
@@ -115,6 +132,7 @@ CASES = [
     case("1a", "log-likelihoods of 4 labels after news items", "ag_news", 48, 5, (1, 4, 16)),
     case("1b", "log-likelihoods of 14 labels after patent abstracts", "patents", 8, 10, (1, 4, 16)),
     case("1c", "log-likelihoods of 77 labels, listed in every prompt", "banking77", 2, 40, (1, 4)),
+    case("1-many", "log-likelihoods of 4 labels after 1,000 news items", "ag_news", 1000, 5, (16,), bundled_model),
 ]
 
 if __name__ == "__main__":
