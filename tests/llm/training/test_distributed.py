@@ -62,7 +62,7 @@ def two_processes(model: Path, folder: Path) -> list[dict[str, Any]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    common["PYTHONPATH"] = str(Path(__file__).parents[1])
+    common["PYTHONPATH"] = str(Path(__file__).parents[2])
     children = [
         subprocess.Popen(
             [sys.executable, "-c", SCRIPT, str(model), str(folder)],
