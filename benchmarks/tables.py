@@ -1,7 +1,7 @@
 """The tables of ``README.md``, written between its markers from ``results/*.json``: `python -m benchmarks.tables`.
 
-A marker is a comment, ``<!-- NAME -->``, and what lies between it and ``<!-- end -->`` is replaced. NAME is a case, or
-``overview``: every case in one table.
+A marker is a comment, ``<!-- NAME -->``, and what lies between it and ``<!-- end -->`` is replaced. NAME is a case, a
+curve of cost against scale, ``scale_`` before its name, or ``overview``: every case in one table.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.commands import RESULTS, side_cells
+from benchmarks.scale.tables import markdown as curve_table
 from evalsuite.report.markup import markdown_table
 
 README = Path(__file__).parent / "README.md"
@@ -24,21 +25,25 @@ def fill(text: str, results: Mapping[str, Any]) -> str:
     """``text`` with what stands between its markers written anew.
 
     Raises:
-        KeyError: a marker of a case that was never measured.
+        KeyError: a marker of something that was never measured.
     """
 
     def block(found: re.Match[str]) -> str:
         name = found.group(1)
-        inner = overview(results) if name == "overview" else one_case(results[name])
+        if name == "overview":
+            inner = overview({case: one for case, one in results.items() if "ratios" in one})
+        else:
+            inner = one_case(results[name]) if "ratios" in results[name] else one_curve(results[name])
         return f"<!-- {name} -->\n{inner}\n<!-- end -->"
 
     return BLOCK.sub(block, text)
 
 
 def read_results(folder: Path = RESULTS) -> dict[str, Any]:
-    """Every case that was measured at full size, by its name."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    return {one["case"]: one for one in found if "ratios" in one and not one["small"]}
+    """Every case and every curve that was measured at full size, by its name."""
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    kept = {name: one for name, one in found.items() if "ratios" in one or "stages" in one}
+    return {name: one for name, one in kept.items() if not one["small"]}
 
 
 def overview(results: Mapping[str, Any]) -> str:
@@ -70,6 +75,13 @@ def one_case(found: Mapping[str, Any]) -> str:
             tried = "; ".join(f"{settings_of(one)}: {one['seconds']:.3g} s" for one in side["tried"])
             lines.append(f"Tried for {side['name']}: {tried}.")
     return "\n".join([*lines[:2], "  \n".join(lines[2:])])
+
+
+def one_curve(found: Mapping[str, Any]) -> str:
+    """The table of a curve, its picture, command, date and machine."""
+    name = f"scale_{found['curve']}"
+    picture = f"![Seconds and memory against {found['unit']}](results/{name}.svg)"
+    return f"{curve_table(found)}\n\n{picture}\n\n`{found['command']}`, {found['date']}, {machine(found)}."
 
 
 def settings_of(tried: Mapping[str, Any]) -> str:

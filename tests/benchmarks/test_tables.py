@@ -54,6 +54,24 @@ def test_what_lies_between_markers_is_written_anew() -> None:
     assert fill(filled, results) == filled
 
 
+def test_a_curve_is_a_table_with_its_picture() -> None:
+    point = {"seconds": 1.0, "peak_bytes": 10**6, "held_bytes": 10**5}
+    line = {"exponent": 0.5, "low": 0.4, "high": 0.6, "last": 0.7}
+    stage = {
+        "name": "scoring",
+        "points": [{**point, "size": 4}, {**point, "size": 400, "seconds": 10.0}],
+        "seconds_fit": line,
+        "peak_bytes_each": 123.0,
+        "held_bytes_each": 45.0,
+    }
+    curve = {"curve": "labels", "unit": "labels", "fixed": "100 documents", "stages": [stage]}
+    found = {key: value for key, value in result("1", 1.0).items() if key not in ("case", "ratios", "sides")} | curve
+    filled = fill("<!-- scale_labels -->\n<!-- end -->", {"scale_labels": found})
+    assert "0.50 (0.40 to 0.60)" in filled
+    assert "(results/scale_labels.svg)" in filled
+    assert "a processor, 2 cores" in filled
+
+
 def test_a_marker_without_a_result_is_an_error() -> None:
     with pytest.raises(KeyError):
         fill("<!-- 3 -->\n\n<!-- end -->", {})
