@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -80,3 +81,28 @@ def test_a_marker_without_a_result_is_an_error() -> None:
 def test_the_readme_says_what_was_measured() -> None:
     text = README.read_text(encoding="utf-8")
     assert fill(text, read_results()) == text
+
+
+def test_the_projects_readme_quotes_what_was_measured() -> None:
+    """Two digits of the median beside every row's best peer, the last one that is told of."""
+    quoted = {
+        "label_scoring": ("1a", "1b", "1c"),
+        "instruction_training": ("3a",),
+        "embedding_training": ("2",),
+        "instruction_prediction": ("4a", "4b", "4c"),
+        "embedding_prediction": ("5", "5-long"),
+        "frozen_embeddings": ("6a", "6b"),
+        "bootstrap": ("8",),
+    }
+    results, text = read_results(), (README.parent.parent / "README.md").read_text(encoding="utf-8")
+    for row, cases in quoted.items():
+        found = re.search(rf"^\| `{row}`.*\| (.*) \|$", text, re.MULTILINE)
+        peers = [[one for one in results[case]["ratios"].values() if one["target"]][-1]["median"] for case in cases]
+        assert found, row
+        assert found.group(1) == " / ".join(map(two_digits, peers))
+
+
+def two_digits(ratio: float) -> str:
+    """1.957 as 2.0, 1,297 as 1,300."""
+    rounded = float(f"{ratio:.2g}")
+    return f"{rounded:,.1f}" if rounded < 10 else f"{rounded:,.0f}"
