@@ -30,7 +30,7 @@ import numpy as np
 from benchmarks.commands import main
 from benchmarks.floors import matmul_floor, one_token_flops, training_flops, without_top_layer
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
-from benchmarks.inputs import documents, llama
+from benchmarks.inputs import documents, own_decoder
 
 DOCUMENTS, STEP = 64, 8
 SHORTEST, LONGEST = 30, 512  # tokens
@@ -39,8 +39,7 @@ OURS, DEFAULTS, BEST = "evalsuite", "Trainer, its defaults", "Trainer, its best"
 
 def own_model(folder: Path, options: Options) -> Path:
     """The row's own decoder."""
-    size = {"layers": 2, "width": 64} if options.small else {"layers": 8, "width": 384}
-    return llama(folder, **size, tie_word_embeddings=True)
+    return own_decoder(folder, options, tie_word_embeddings=True)
 
 
 def prepare(

@@ -227,10 +227,7 @@ def fastest(side: Side, job: Path, cores: int | None, say: Callable[[str], None]
                 running.round()
                 seconds = running.round()[0] / side.share
         except SideError as error:
-            # further up the log holds what an earlier try ended with
-            if OUT_OF_MEMORY not in "\n".join(str(error).splitlines()[-3:]) or (
-                settings is side.tries[-1] and not tried
-            ):
+            if not out_of_memory(error) or (not tried and settings is side.tries[-1]):
                 raise
             say(f"  {side.name} with {settings}: more memory than there is")
             continue
@@ -240,6 +237,11 @@ def fastest(side: Side, job: Path, cores: int | None, say: Callable[[str], None]
         return side, []
     best = min(tried, key=lambda one: one["seconds"])
     return replace(side, settings={**side.settings, **best["settings"]}, tries=()), tried
+
+
+def out_of_memory(error: SideError) -> bool:
+    """Whether a GPU's memory was too small. Further up, the log holds what an earlier try ended with."""
+    return OUT_OF_MEMORY in "\n".join(str(error).splitlines()[-3:])
 
 
 def measure(

@@ -33,7 +33,7 @@ import numpy as np
 from benchmarks.commands import main
 from benchmarks.floors import matmul_floor, training_flops
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
-from benchmarks.inputs import documents, llama
+from benchmarks.inputs import documents, own_decoder
 
 DOCUMENTS, STEP = 16, 8
 SHORTEST, LONGEST = 30, 512  # tokens of a prompt
@@ -42,9 +42,8 @@ OURS, DEFAULTS, BEST = "evalsuite", "TRL, its defaults", "TRL, its best"
 
 def own_model(folder: Path, options: Options) -> Path:
     """The row's own decoder."""
-    if options.small:
-        return llama(folder, layers=2, width=64, tie_word_embeddings=True)
-    return llama(folder, layers=8, width=384, vocabulary=128_256, tie_word_embeddings=True)
+    vocabulary = None if options.small else 128_256
+    return own_decoder(folder, options, vocabulary=vocabulary, tie_word_embeddings=True)
 
 
 def prepare(

@@ -31,7 +31,7 @@ from benchmarks.agreement import BFLOAT16, same_labels
 from benchmarks.commands import main
 from benchmarks.floors import forward_flops, matmul_floor
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
-from benchmarks.inputs import llama
+from benchmarks.inputs import own_decoder
 from benchmarks.label_prompts import read_prompts, write_prompts
 
 OURS, PEER = "evalsuite", "lm-eval, best batch size"
@@ -80,7 +80,7 @@ def floor(job: Path, outputs: Mapping[str, Outputs], **arithmetic: str) -> Floor
 
 def own_model(folder: Path, options: Options) -> Path:
     """The row's own decoder."""
-    return llama(folder, layers=2 if options.small else 8, width=64 if options.small else 384)
+    return own_decoder(folder, options)
 
 
 def bundled_model(folder: Path, options: Options) -> Path:
