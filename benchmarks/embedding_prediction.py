@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks.agreement import same_labels
 from benchmarks.commands import main
 from benchmarks.embedding_training import own_model
-from benchmarks.floors import forward_flops, matmul_floor, one_token_flops, without_top_layer
+from benchmarks.floors import matmul_floor, reading_flops
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.inputs import documents, write_documents
 
@@ -103,8 +103,7 @@ def floor(job: Path, outputs: Mapping[str, Outputs], **arithmetic: str) -> Floor
 
     config, lengths = AutoConfig.from_pretrained(job / "merged"), outputs[OURS]["lengths"].tolist()
     # of the last layer one token a document is read
-    flops = forward_flops(without_top_layer(config), lengths) + one_token_flops(config, lengths)
-    return matmul_floor(flops, "reading", **arithmetic)
+    return matmul_floor(reading_flops(config, lengths), "reading", **arithmetic)
 
 
 def case(name: str, corpus: str, count: int, own_shape: bool) -> Case:

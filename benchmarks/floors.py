@@ -91,16 +91,28 @@ def adapter_weights(config: PretrainedConfig, rank: int = 8) -> int:
     return int(rank * sides * config.num_hidden_layers)
 
 
-def one_token_flops(config: PretrainedConfig, lengths: Iterable[int]) -> float:
-    """Operations of a layer, forward, of which one token a sequence is read: all keys and values, the rest for one."""
+def reading_flops(config: PretrainedConfig, lengths: Iterable[int], *, context: int = 0, wanted: int = 1) -> float:
+    """Operations of a decoder's forward pass where the state of one token a sequence is wanted, or of none.
+
+    ``forward_flops`` but for the last layer, of which keys and values are for all tokens and the rest is for one.
+    """
+    lengths = list(lengths)
+    lower = forward_flops(without_top_layer(config), lengths, context=context)
+    return lower + one_token_flops(config, lengths, context=context, wanted=wanted)
+
+
+def one_token_flops(config: PretrainedConfig, lengths: Iterable[int], *, context: int = 0, wanted: int = 1) -> float:
+    """Operations of a layer, forward, of which one token a sequence is read: all keys and values, the rest for one.
+    ``context``: as in ``forward_flops``; ``wanted``: 0 where no token is.
+    """
     lengths = list(lengths)
     head = _head_width(config)
     beside = 2 * config.hidden_size * config.num_key_value_heads * head
     attention = config.num_attention_heads * head
     count: float = (
         2.0 * beside * sum(lengths)
-        + 2.0 * (layer_weights(config) - beside) * len(lengths)
-        + 4.0 * attention * sum(lengths)
+        + 2.0 * (layer_weights(config) - beside) * len(lengths) * wanted
+        + 4.0 * attention * (sum(lengths) + context * len(lengths)) * wanted
     )
     return count
 

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.commands import main
-from benchmarks.floors import forward_flops, matmul_floor
+from benchmarks.floors import forward_flops, matmul_floor, reading_flops
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.label_prompts import read_prompts, write_prompts
 from benchmarks.label_scoring import own_model
@@ -62,8 +62,9 @@ def floor(job: Path, outputs: Mapping[str, Outputs], **arithmetic: str) -> Floor
 
     config, ids = AutoConfig.from_pretrained(job / "model"), read_prompts(job)["ids"]
     shared = common_length(ids)
-    flops = forward_flops(config, [shared])
-    flops += forward_flops(config, [len(one) - shared for one in ids], context=shared, logits=len(ids))
+    flops = reading_flops(config, [shared], wanted=0)
+    flops += reading_flops(config, [len(one) - shared for one in ids], context=shared)
+    flops += forward_flops(config, [], logits=len(ids))
     return matmul_floor(flops, **arithmetic)
 
 

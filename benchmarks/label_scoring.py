@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.agreement import BFLOAT16, same_labels
 from benchmarks.commands import main
-from benchmarks.floors import forward_flops, matmul_floor
+from benchmarks.floors import forward_flops, matmul_floor, reading_flops
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
 from benchmarks.inputs import own_decoder
 from benchmarks.label_prompts import read_prompts, write_prompts
@@ -70,10 +70,9 @@ def floor(job: Path, outputs: Mapping[str, Outputs], **arithmetic: str) -> Floor
 
     config, found = AutoConfig.from_pretrained(job / "model"), read_prompts(job)
     nodes, shared = len(build_tree(found["answer_ids"]).tokens), common_length(found["ids"])
-    flops = forward_flops(config, [shared])
+    flops = reading_flops(config, [shared], wanted=0)
     for ids in found["ids"]:
-        own = len(ids) - shared
-        flops += forward_flops(config, [own], context=shared)
+        flops += reading_flops(config, [len(ids) - shared], context=shared)
         flops += forward_flops(config, [1] * nodes, context=len(ids), logits=nodes + 1)
     return matmul_floor(flops, **arithmetic)
 

@@ -96,7 +96,7 @@ class Instruction:
 
     def _answers(self, train: Sequence[Example], validate: Callable[[], float] | None) -> Objective:
         """The gold answer of every document is to be written."""
-        from evalsuite.llm.answers.answer_prefix import shared_losses
+        from evalsuite.llm.answers.fast_losses import fast_losses
         from evalsuite.llm.reading.logits import answer_batch
         from evalsuite.llm.training.loop import Objective
 
@@ -107,7 +107,7 @@ class Instruction:
             items=range(len(train)),
             lengths=[prompt + len(answer) for prompt, answer in zip(prompts.lengths, answers, strict=True)],
             collate=lambda rows: answer_batch([(prompts[row], answers[row]) for row in rows], pad_id),
-            losses=shared_losses(self.backbone, prompts, answers, self.config),
+            losses=fast_losses(self.backbone, prompts, answers, self.config),
             validate=validate,
             ids=[example.id for example in train],
         )

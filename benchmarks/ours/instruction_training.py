@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from benchmarks.adapters import fill, trained
 from benchmarks.worker import Outputs, Work, arithmetic, serve
 from evalsuite.contracts import RunContext
+from evalsuite.llm.answers.fast_losses import fast_losses
 from evalsuite.llm.loading.backbone import load_causal_lm
 from evalsuite.llm.lora.adapters import attach_lora
 from evalsuite.llm.options import LoraOptions, ModelOptions, TrainingOptions
-from evalsuite.llm.reading.logits import answer_batch, answer_losses
+from evalsuite.llm.reading.logits import answer_batch
 from evalsuite.llm.training.footprint import count_parameters
 from evalsuite.llm.training.loop import Objective, train
 from evalsuite.progress import Silent
@@ -31,13 +32,6 @@ def setup(job: Path, settings: dict[str, Any]) -> Work:
     first = trained(backbone.model)
     items = json.loads((job / "items.json").read_text(encoding="utf-8"))
     pad_id = backbone.tokenizer.pad_token_id
-    objective = Objective(
-        items=items,
-        lengths=[len(prompt) + len(answer) for prompt, answer in items],
-        collate=lambda batch: answer_batch(batch, pad_id),
-        losses=answer_losses,
-        validate=None,
-    )
     options = TrainingOptions(
         epochs=1,
         schedule="constant",
@@ -47,6 +41,14 @@ def setup(job: Path, settings: dict[str, Any]) -> Work:
         batch_size=settings["batch_size"],
         learning_rate=settings["learning_rate"],
         token_budget=settings["token_budget"],
+    )
+    prompts, answers = ([item[side] for item in items] for side in (0, 1))
+    objective = Objective(
+        items=items,
+        lengths=[len(prompt) + len(answer) for prompt, answer in items],
+        collate=lambda batch: answer_batch(batch, pad_id),
+        losses=fast_losses(backbone, prompts, answers, options),
+        validate=None,
     )
     ctx = RunContext("t", ("a", "b"), False, 0, device, job, job, Silent())
 

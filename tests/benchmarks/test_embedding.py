@@ -10,7 +10,7 @@ import pytest
 from transformers import LlamaConfig
 
 from benchmarks import embedding_prediction, embedding_training
-from benchmarks.floors import forward_flops, one_token_flops, without_top_layer
+from benchmarks.floors import forward_flops, one_token_flops, reading_flops, without_top_layer
 from benchmarks.harness import Options, Outputs
 from benchmarks.ours import embedding_prediction as predicting
 from benchmarks.ours import embedding_training as training
@@ -81,3 +81,15 @@ def test_a_layer_that_is_read_at_one_token_of_one_is_a_whole_layer() -> None:
     assert one_token_flops(shape, [1, 1]) == forward_flops(shape, [1, 1])
     assert one_token_flops(shape, [9]) < forward_flops(shape, [9])
     assert forward_flops(without_top_layer(shape), [9]) == 0
+
+
+@pytest.mark.parametrize("context", [0, 5])
+def test_reading_for_one_token_costs_a_whole_pass_where_that_is_all(context: int) -> None:
+    shape = LlamaConfig(
+        hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2
+    )
+    whole = forward_flops(shape, [1, 1], context=context)
+    assert reading_flops(shape, [1, 1], context=context) == whole
+    keys_and_values = 2 * 2 * 64 * 32 * 2
+    lower = forward_flops(without_top_layer(shape), [1, 1], context=context)
+    assert reading_flops(shape, [1, 1], context=context, wanted=0) == lower + keys_and_values

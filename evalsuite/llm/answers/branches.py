@@ -2,10 +2,11 @@
 
 A branch is a question about one label, after which the model says yes or no. Branches follow the prompt with positions
 and a mask of their own (see ``label_scoring``): each sees the prompt and itself, so that its answer is the one it would
-get alone. A label's logit is its log-odds, log p(yes) - log p(no), in nats and over the whole answers where they are
-several tokens; tokens that the two begin with alike are read and cancel out. So sigmoid(logit) is the probability of
-yes given that the answer is one of the two, a label at a time: labels do not compete, and thresholds and calibration
-apply. Where a document has one label, the softmax over the logits weighs labels by their odds.
+get alone; the last layer runs for what gets logits alone (see ``few_tokens``). A label's logit is its log-odds,
+log p(yes) - log p(no), in nats and over the whole answers where they are several tokens; tokens that the two begin with
+alike are read and cancel out. So sigmoid(logit) is the probability of yes given that the answer is one of the two, a
+label at a time: labels do not compete, and thresholds and calibration apply. Where a document has one label, the
+softmax over the logits weighs labels by their odds.
 
 Many labels are cut into blocks, one pass each, so that memory does not grow with their number. Every model is checked
 once, when it is loaded, against one label at a time; where that differs, or the model cannot branch, labels are asked
@@ -158,7 +159,7 @@ def packed(backbone: Backbone, ids: Tensor, real: Tensor, block: Block) -> Tenso
     """All labels of a block in one pass after left-padded prompts: log-odds [b, k]."""
     inputs = tree_inputs(backbone, ids, real, block.tree)
     sources, at, targets, signs = (x.to(ids.device) for x in (block.sources, block.at, block.targets, block.signs))
-    logits, _ = last_logits(backbone.model, ids.shape[1] - 1 + sources, **inputs)
+    logits, _ = last_logits(backbone.model, ids.shape[1] - 1 + sources, shortcut=True, **inputs)
     logits = logits.float()
     edges = logits[:, at, targets] - torch.logsumexp(logits, dim=2)[:, at]
     with torch.autocast(ids.device.type, enabled=False):  # sums of log-probabilities stay in float32

@@ -2,10 +2,10 @@
 
 The tree's tokens follow the prompt with positions and a mask of their own: each sees the prompt and its ancestors, so
 its logits are those it would have alone. What all prompts begin with, the list of labels say, is read once before them
-(see ``prefix``). A mask given to a model replaces the model's own, sliding windows included, and families differ in the
-form they take; so every model is checked once, when it is loaded, against the plain way on prompts longer than its
-window. Where the two disagree, or the model cannot branch, scoring falls back to whole prompts, then to a cache of the
-prompt and then to one answer at a time.
+(see ``prefix``), and the last layer runs for what gets logits alone (see ``few_tokens``). A mask given to a model
+replaces the model's own, sliding windows included, and families differ in the form they take; so every model is checked
+once, when it is loaded, against the plain way on prompts longer than its window. Where the two disagree, or the model
+cannot branch, scoring falls back to whole prompts, then to a cache of the prompt and then to one answer at a time.
 
 Shapes: n prompts, b prompts of a batch, k labels, m nodes of the label tree, t = longest prompt + m, v vocabulary.
 """
@@ -76,7 +76,7 @@ class LabelScorer:
         def batch(indices: list[int]) -> list[Floats]:
             asked = [rest[index] for index in indices]
             if way == PREFIX_ONCE:
-                return list(one_pass(self.backbone, asked, tree, prefix).cpu().numpy())
+                return list(one_pass(self.backbone, asked, tree, prefix, shortcut=True).cpu().numpy())
             return list(WAYS[way](self.backbone, asked, tree).cpu().numpy())
 
         with evaluation(self.backbone.model):
@@ -124,13 +124,15 @@ def answer_sizes(normalise: str, candidates: Batch, answers: Sequence[str]) -> l
     return [float(len(answer.encode())) for answer in answers]
 
 
-def one_pass(backbone: Backbone, prompts: Batch, tree: LabelTree, prefix: Prefix | None = None) -> Tensor:
+def one_pass(
+    backbone: Backbone, prompts: Batch, tree: LabelTree, prefix: Prefix | None = None, *, shortcut: bool = False
+) -> Tensor:
     """Prompt and tree in one forward pass: [b, k] nats. The tree's columns come last, so they alone get logits.
 
-    With a ``prefix``, ``prompts`` are what follows it.
+    With a ``prefix``, ``prompts`` are what follows it. ``shortcut``: see ``last_logits``.
     """
     inputs = tree_inputs(backbone, *left_padded(backbone, prompts), tree, prefix)
-    logits, _ = last_logits(backbone.model, len(tree.tokens) + 1, **inputs)
+    logits, _ = last_logits(backbone.model, len(tree.tokens) + 1, shortcut=shortcut, **inputs)
     logits = logits.float()
     sources, targets = (torch.tensor(x, device=backbone.device) for x in (tree.sources, tree.targets))
     # The normaliser is computed once a source, not once an edge.

@@ -84,6 +84,7 @@ class OneRow:
         logits, self.cache = last_logits(
             self.backbone.model,
             torch.tensor(ends, device=self.device),
+            shortcut=True,
             input_ids=torch.tensor([ids], device=self.device),
             attention_mask=branch_masks(self.backbone, visible[None], self.places[None]),
             position_ids=here[None],

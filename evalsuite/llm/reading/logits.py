@@ -1,5 +1,8 @@
 """Logits where they are needed and nowhere else: a vocabulary of 128,000 makes every other position a waste.
 
+With ``shortcut`` the last layer, too, runs for the positions that get logits alone (see ``few_tokens``): for models on
+which the two were compared.
+
 Shapes: b documents of a batch, t tokens, n positions that get logits, v entries of the vocabulary.
 """
 
@@ -7,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -17,24 +20,39 @@ from transformers import PreTrainedModel
 
 from evalsuite.llm.batching import pad
 from evalsuite.llm.loading.backbone import base_of
+from evalsuite.llm.reading.few_tokens import few_tokens
 
 
 def last_logits(
-    model: PreTrainedModel | PeftModel | nn.Module, keep: int | Tensor, **inputs: Any
+    model: PreTrainedModel | PeftModel | nn.Module, keep: int | Tensor, *, shortcut: bool = False, **inputs: Any
 ) -> tuple[Tensor, Any]:
     """(logits [b, keep, v] of the last ``keep`` columns, or of the columns in ``keep`` (int64), the cache or None).
 
     The model's own head makes them, so that families that scale or soft-cap logits need no case of their own.
     """
-    if "logits_to_keep" in inspect.signature(base_of(model).forward).parameters:
-        output = model(**inputs, logits_to_keep=keep)
-        return output.logits, output.get("past_key_values")
-    output = model(**inputs)
-    columns = slice(-keep, None) if isinstance(keep, int) else keep
-    return output.logits[:, columns], output.get("past_key_values")
+    kept = slice(-keep, None) if isinstance(keep, int) else keep
+    with _last_layer_at(model, kept, inputs["input_ids"]) if shortcut else nullcontext():
+        if "logits_to_keep" in inspect.signature(base_of(model).forward).parameters:
+            output = model(**inputs, logits_to_keep=keep)
+            return output.logits, output.get("past_key_values")
+        output = model(**inputs)
+        return output.logits[:, kept], output.get("past_key_values")
 
 
-def logits_at(model: PreTrainedModel | PeftModel | nn.Module, rows: Tensor, columns: Tensor, **inputs: Any) -> Tensor:
+def _last_layer_at(model: nn.Module, kept: slice | Tensor, ids: Tensor) -> AbstractContextManager[None]:
+    """``few_tokens`` for some columns of every row of ``ids`` [b, t]."""
+    places = torch.arange(ids.numel(), device=ids.device).view_as(ids)[:, kept].flatten()
+    return few_tokens(model, places // ids.shape[1], places % ids.shape[1], ids.shape)
+
+
+def logits_at(
+    model: PreTrainedModel | PeftModel | nn.Module,
+    rows: Tensor,
+    columns: Tensor,
+    *,
+    shortcut: bool = False,
+    **inputs: Any,
+) -> Tensor:
     """Logits [n, v] of n positions of a batch, given by ``rows`` and ``columns`` (int64 [n]), and of no others.
 
     The model's body hands on the states of these positions alone; its own head, with whatever scale or cap its family
@@ -52,7 +70,8 @@ def logits_at(model: PreTrainedModel | PeftModel | nn.Module, rows: Tensor, colu
         return everywhere[rows, columns]
     hook = body.register_forward_hook(keep)
     try:
-        logits: Tensor = model(**inputs).logits
+        with few_tokens(model, rows, columns, inputs["input_ids"].shape) if shortcut else nullcontext():
+            logits: Tensor = model(**inputs).logits
     finally:
         hook.remove()
     return logits[0]
@@ -75,22 +94,24 @@ def answer_batch(items: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: i
     return {"input_ids": pad(read, pad_id)["input_ids"], "rows": rows, "columns": columns, "targets": targets}
 
 
-def answer_losses(model: PreTrainedModel | PeftModel | nn.Module, batch: dict[str, Tensor]) -> Tensor:
+def answer_losses(
+    model: PreTrainedModel | PeftModel | nn.Module, batch: dict[str, Tensor], shortcut: bool = False
+) -> Tensor:
     """Cross-entropy of each document's answer, summed over its tokens: float32 [b], in nats.
 
     The sum is the negative log-likelihood that label scoring compares, so that training and prediction agree; a mean
     would weigh a token of a short answer more than one of a long answer.
     """
-    return summed_losses(model, batch, input_ids=batch["input_ids"], use_cache=False)
+    return summed_losses(model, batch, shortcut=shortcut, input_ids=batch["input_ids"], use_cache=False)
 
 
-def summed_losses(
-    model: PreTrainedModel | PeftModel | nn.Module, batch: dict[str, Tensor], *, input_ids: Tensor, **inputs: Any
-) -> Tensor:
-    """Of each document, the cross-entropy of the ``targets`` at ``rows`` and ``columns`` of what the model reads."""
-    logits = logits_at(model, batch["rows"], batch["columns"], input_ids=input_ids, **inputs)
+def summed_losses(model: PreTrainedModel | PeftModel | nn.Module, batch: dict[str, Tensor], **inputs: Any) -> Tensor:
+    """Of each document, the cross-entropy of the ``targets`` at ``rows`` and ``columns`` of what the model reads.
+    ``inputs``: those of ``logits_at``.
+    """
+    logits = logits_at(model, batch["rows"], batch["columns"], **inputs)
     losses = nn.functional.cross_entropy(logits.float(), batch["targets"], reduction="none")
-    return losses.new_zeros(len(input_ids)).index_add(0, batch["rows"], losses)
+    return losses.new_zeros(len(batch["input_ids"])).index_add(0, batch["rows"], losses)
 
 
 def positions_of(attention_mask: Tensor) -> Tensor:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from evalsuite.errors import ModelError
 from evalsuite.llm.batching import pad, to_device
 from evalsuite.llm.loading.backbone import Backbone, base_of
-from evalsuite.llm.reading.layers import layer_stack
+from evalsuite.llm.reading.few_tokens import few_tokens
 from evalsuite.llm.reading.logits import evaluation
-from evalsuite.llm.reading.one_token import one_token_alone
 
 TRIED = 3, 9  # tokens of the texts on which a shortcut is tried
 ROUNDED = 0.05  # how far states may differ in 16 bits, as a share of their length
@@ -121,21 +119,10 @@ def _read_shortly(classifier: Any, ids: Tensor, mask: Tensor, pooling: str) -> T
     No real token sees padding then: without a mask, attention takes its causal kernel, which skips what lies above the
     diagonal. For the last token's state the last layer is run for that token alone.
     """
-    alone: AbstractContextManager[None] = nullcontext()
-    if pooling == "last" and (layer := _last_layer(classifier)) is not None:
-        alone = one_token_alone(layer, *last_tokens(mask), ids.shape[1])
+    alone = few_tokens(classifier, *last_tokens(mask), ids.shape) if pooling == "last" else nullcontext()
     with alone:
         states: Tensor = classifier.base_model(input_ids=ids, use_cache=False).last_hidden_state
     return states
-
-
-def _last_layer(classifier: Any) -> nn.Module | None:
-    """None where it is not found, or is run a second time in the backward pass."""
-    try:
-        layer = layer_stack(classifier)[-1]
-    except ModelError:
-        return None
-    return None if layer.training and getattr(layer, "gradient_checkpointing", False) else layer
 
 
 def may_cut_short(backbone: Backbone, pooling: str) -> bool:

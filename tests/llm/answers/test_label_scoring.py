@@ -16,6 +16,7 @@ from evalsuite.llm.answers import label_scoring
 from evalsuite.llm.answers.label_scoring import PREFIX_ONCE, LabelScorer, answer_sizes
 from evalsuite.llm.loading.backbone import Backbone, base_of, load_causal_lm
 from evalsuite.llm.options import ModelOptions
+from evalsuite.llm.reading.layers import layer_stack
 
 CANDIDATES = [[50, 1], [50, 60, 1], [50, 60, 70, 1], [80, 90, 100, 110, 1], [7, 1]]
 
@@ -132,7 +133,7 @@ def test_the_plain_way_is_left_when_the_others_fail(
 ) -> None:
     backbone = load(request, "tiny_llama")
 
-    def broken(*arguments: Any) -> Any:
+    def broken(*arguments: Any, **options: Any) -> Any:
         raise RuntimeError("no such kernel\nsecond line")
 
     monkeypatch.setattr(label_scoring, "one_pass", broken)
@@ -189,6 +190,16 @@ def test_only_the_needed_positions_get_logits(request: pytest.FixtureRequest) ->
     head.register_forward_hook(lambda module, given, made: seen.append(made.shape[1]))
     scorer.score(prompts_of(40, 30))
     assert seen == [1 + len(scorer.trees[0].tokens)]
+
+
+def test_the_last_layer_runs_for_the_needed_positions(request: pytest.FixtureRequest) -> None:
+    backbone, read = load(request, "tiny_llama"), list[int]()
+    scorer = LabelScorer(backbone, CANDIDATES, max_length=100)
+    for layer in layer_stack(backbone.model):
+        layer.mlp.register_forward_hook(lambda module, given, made: read.append(given[0].shape[:-1].numel()))
+    scorer.score(prompts_of(30, 29))
+    nodes = len(scorer.trees[0].tokens)
+    assert read == [2 * (30 + nodes), 2 * (1 + nodes)]
 
 
 def test_training_mode_comes_back_and_no_prompt_is_fine(request: pytest.FixtureRequest) -> None:

@@ -24,7 +24,7 @@ from transformers import (
 
 from evalsuite.llm.loading.backbone import base_of, recompute_activations
 from evalsuite.llm.lora.adapters import with_adapter
-from evalsuite.llm.reading.logits import answer_batch, answer_losses, logits_at
+from evalsuite.llm.reading.logits import answer_batch, answer_losses, last_logits, logits_at
 
 PAD = 3
 SHAPE: dict[str, Any] = {
@@ -151,3 +151,14 @@ def test_positions_of_any_order(tiny_llama: Path) -> None:
     torch.testing.assert_close(
         logits_at(model, rows, columns, input_ids=ids), model(input_ids=ids).logits[rows, columns]
     )
+
+
+@pytest.mark.parametrize("keep", [3, torch.tensor([5, 0])], ids=["the last ones", "these"])
+@pytest.mark.parametrize("name", TINY)
+def test_the_last_layer_for_few_columns_gives_the_same_logits(
+    name: str, keep: int | Tensor, request: pytest.FixtureRequest
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(request.getfixturevalue(name))
+    ids = torch.arange(10, 30).view(2, 10)
+    (whole, _), (short, _) = (last_logits(model, keep, shortcut=cut, input_ids=ids) for cut in (False, True))
+    torch.testing.assert_close(short, whole)

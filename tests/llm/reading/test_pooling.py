@@ -10,8 +10,8 @@ from training_setup import classifier
 
 from evalsuite.llm.batching import encode, pad
 from evalsuite.llm.loading.backbone import base_of, recompute_activations
+from evalsuite.llm.reading.few_tokens import parts_of_one_token
 from evalsuite.llm.reading.layers import layer_stack
-from evalsuite.llm.reading.one_token import parts_of_one_token
 from evalsuite.llm.reading.pooling import ATTENTION, AttentionPooling, classify, may_cut_short, pool_last, pool_mean
 
 TEXTS = ["", "The team won.", "shares fell " * 8, "the pad token <|end_of_text|></s><pad><|endoftext|>"]
@@ -108,7 +108,7 @@ def test_the_last_layer_is_run_for_one_token(tiny_llama: Path) -> None:
         layer.mlp.down_proj.register_forward_hook(lambda _, given, __: seen.append(tuple(given[0].shape[:2])))
     with torch.no_grad():
         classify(backbone.model, batch, "last", shortcut=True)
-    assert seen == [tuple(batch["input_ids"].shape), (len(TEXTS), 1)]
+    assert seen == [tuple(batch["input_ids"].shape), (1, len(TEXTS))]
 
 
 @pytest.mark.parametrize("name", ["tiny_llama", "tiny_mistral"])

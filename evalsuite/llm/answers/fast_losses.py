@@ -1,8 +1,9 @@
-"""Training on prompts that begin alike, an instruction or a list of labels: the beginning is read once a micro-batch.
+"""The losses of answers in training, in the fastest way that gives the plain numbers.
 
-Keys and values of the beginning are made once, with their gradients, and every document goes on from them; the sum of
-what the documents ask of them flows back once. Nothing of the loss or the gradient changes; dropout, where there is
-any, falls on the beginning once for the documents of a micro-batch.
+Where prompts begin alike, with an instruction or a list of labels, the beginning is read once a micro-batch: keys and
+values of it are made once, with their gradients, and every document goes on from them; the sum of what the documents
+ask of them flows back once. And the last layer runs for what gets logits alone. Nothing of the loss or the gradient
+changes; dropout, where there is any, falls on the beginning once for the documents of a micro-batch.
 
 Shapes: b documents of a batch, t tokens, p of which all documents begin with.
 """
@@ -10,6 +11,7 @@ Shapes: b documents of a batch, t tokens, p of which all documents begin with.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,7 @@ from evalsuite.llm.reading.logits import answer_batch, answer_losses, evaluation
 
 Ids = Sequence[int]
 Losses = Callable[[nn.Module, dict[str, Tensor]], Tensor]
+SHORTCUT: Losses = partial(answer_losses, shortcut=True)
 
 # Attention behind a prefix reads a mask, where it could have skipped half of its work. Of documents that share less of
 # their tokens, that costs what is saved (measured at widths of 384).
@@ -32,28 +35,33 @@ TRIED = 3  # documents on which both ways are compared
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2}  # nats a document
 
 
-def shared_losses(
-    backbone: Backbone, prompts: Sequence[Ids], answers: Sequence[Ids], options: TrainingOptions
-) -> Losses:
-    """``answer_losses``, or the same by way of a prefix where the ``prompts`` have one that is worth it.
+def fast_losses(backbone: Backbone, prompts: Sequence[Ids], answers: Sequence[Ids], options: TrainingOptions) -> Losses:
+    """``answer_losses``, or the same by way of a prefix, where the ``prompts`` have one that is worth it, and with the
+    last layer cut short.
 
-    A model keeps to the plain way unless it says the same by the other, and where activations are recomputed: the
+    A model keeps to the plain way unless it says the same by another, and where activations are recomputed: the
     backward pass would make them without the keys from before.
     """
-    length = 0 if options.recomputes(backbone.device.type) or len(prompts) < 2 else common_length(prompts)
-    if length < LEAST or length * len(prompts) < LEAST_SHARE * sum(map(len, prompts)):
+    if options.recomputes(backbone.device.type) or not prompts:
         return answer_losses
-    losses = losses_after(backbone, length)
+    ways, length = [SHORTCUT], common_length(prompts)
+    if len(prompts) > 1 and length >= LEAST and length * len(prompts) >= LEAST_SHARE * sum(map(len, prompts)):
+        ways.insert(0, losses_after(backbone, length))
     few = list(zip(prompts[:TRIED], answers[:TRIED], strict=True))
     batch = to_device(answer_batch(few, backbone.tokenizer.pad_token_id), backbone.device)
+    return next((way for way in ways if agrees(backbone, way, batch)), answer_losses)
+
+
+def agrees(backbone: Backbone, way: Losses, batch: dict[str, Tensor]) -> bool:
+    """Whether the losses of a batch are the plain ones."""
     with evaluation(backbone.model), backbone.arithmetic():
         expected = answer_losses(backbone.model, batch)
         try:
-            difference = float((losses(backbone.model, batch) - expected).abs().max())
-        # Whatever a model raises, it says that this model takes no keys from before; the plain way remains.
+            difference = float((way(backbone.model, batch) - expected).abs().max())
+        # Whatever a model raises, it says that it cannot be read this way; the plain way remains.
         except Exception:  # noqa: BLE001
-            return answer_losses
-    return losses if difference <= TOLERANCE.get(backbone.dtype, 0.2) else answer_losses
+            return False
+    return difference <= TOLERANCE.get(backbone.dtype, 0.2)
 
 
 def losses_after(backbone: Backbone, length: int) -> Losses:
@@ -62,7 +70,7 @@ def losses_after(backbone: Backbone, length: int) -> Losses:
     def losses(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         ids = batch["input_ids"]
         if len(ids) == 1:
-            return answer_losses(model, batch)
+            return SHORTCUT(model, batch)
         cache, rest = DynamicCache(), ids[:, length:]  # without a configuration, whose windows it would cut itself to
         base_of(model).get_decoder()(input_ids=ids[:1, :length], past_key_values=cache, use_cache=True)
         places = torch.arange(ids.shape[1], device=ids.device)[None]
@@ -70,6 +78,7 @@ def losses_after(backbone: Backbone, length: int) -> Losses:
         return summed_losses(
             model,
             batch | {"columns": batch["columns"] - length},
+            shortcut=True,
             input_ids=rest,
             attention_mask=branch_masks(backbone, visible, places.expand(len(ids), -1)),
             position_ids=places[:, length:],

@@ -1,4 +1,4 @@
-"""A beginning that is read once gives the losses and gradients of reading it with every document."""
+"""Every faster way gives the losses and gradients of reading each document whole."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evalsuite.llm.answers.answer_prefix import losses_after, shared_losses
+from evalsuite.llm.answers.fast_losses import SHORTCUT, fast_losses, losses_after
 from evalsuite.llm.loading.backbone import Backbone, base_of, load_causal_lm
 from evalsuite.llm.lora.adapters import attach_lora
 from evalsuite.llm.options import LoraOptions, ModelOptions, TrainingOptions
+from evalsuite.llm.reading.layers import layer_stack
 from evalsuite.llm.reading.logits import answer_batch, answer_losses
 
 LENGTH = 20  # longer than the windows of some
@@ -46,9 +47,25 @@ def gradients(backbone: Backbone, losses: Any) -> tuple[Tensor, Tensor]:
     return found.detach(), torch.cat([p.grad.flatten() for p in backbone.model.parameters() if p.grad is not None])
 
 
+@pytest.mark.parametrize("name", ["tiny_llama", "tiny_mistral", "tiny_gemma3", "tiny_qwen", "tiny_hybrid"])
+def test_the_last_layer_cut_short_gives_the_plain_losses_and_gradients(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    backbone, read = adapted(request.getfixturevalue(name)), list[int]()
+    losses, gradient = gradients(backbone, answer_losses)
+    last = layer_stack(backbone.model)[-1]
+    last.mlp.register_forward_hook(lambda module, given, made: read.append(given[0].shape[:-1].numel()))
+    found, wanted = gradients(backbone, SHORTCUT)
+    torch.testing.assert_close(found, losses, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(wanted, gradient, rtol=1e-3, atol=1e-4)
+    assert read == [sum(map(len, documents()[1]))]
+
+
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
 @pytest.mark.parametrize("name", ["tiny_llama", "tiny_mistral", "tiny_gemma3", "tiny_qwen"])
-def test_losses_and_gradients_are_the_plain_ones(name: str, kernel: str, request: pytest.FixtureRequest) -> None:
+def test_losses_and_gradients_after_a_prefix_are_the_plain_ones(
+    name: str, kernel: str, request: pytest.FixtureRequest
+) -> None:
     backbone = adapted(request.getfixturevalue(name), attn_implementation=kernel)
     losses, gradient = gradients(backbone, answer_losses)
     found, wanted = gradients(backbone, losses_after(backbone, LENGTH))
@@ -61,7 +78,7 @@ def test_the_beginning_is_read_once(tiny_llama: Path) -> None:
     embeddings = base_of(backbone.model).get_input_embeddings()
     embeddings.register_forward_hook(lambda module, given, made: read.append(given[0].numel()))
     prompts, answers = documents()
-    losses = shared_losses(backbone, prompts, answers, TrainingOptions())
+    losses = fast_losses(backbone, prompts, answers, TrainingOptions())
     read.clear()
     gradients(backbone, losses)
     widest = max(len(prompt) + len(answer) - 1 for prompt, answer in zip(prompts, answers, strict=True))
@@ -77,24 +94,26 @@ def test_a_document_by_itself_is_read_whole(tiny_llama: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("shared", "options"),
-    [(4, {}), (0, {}), (LENGTH, {"gradient_checkpointing": True})],
-    ids=["short", "none", "recomputed"],
-)
-def test_nothing_is_shared_where_it_gains_nothing_or_cannot_be(
-    tiny_llama: Path, shared: int, options: dict[str, Any]
-) -> None:
-    assert shared_losses(adapted(tiny_llama), *documents(shared=shared), TrainingOptions(**options)) is answer_losses
+@pytest.mark.parametrize("shared", [4, 0])
+def test_nothing_is_shared_where_it_gains_nothing(tiny_llama: Path, shared: int) -> None:
+    assert fast_losses(adapted(tiny_llama), *documents(shared=shared), TrainingOptions()) is SHORTCUT
 
 
-def test_a_model_that_takes_no_keys_from_before_keeps_the_plain_way(tiny_hybrid: Path) -> None:
-    assert shared_losses(adapted(tiny_hybrid), *documents(), TrainingOptions()) is answer_losses
+def test_activations_that_are_recomputed_keep_the_plain_way(tiny_llama: Path) -> None:
+    options = TrainingOptions(gradient_checkpointing=True)
+    assert fast_losses(adapted(tiny_llama), *documents(), options) is answer_losses
+
+
+def test_a_model_that_takes_no_keys_from_before_reads_documents_whole(tiny_hybrid: Path) -> None:
+    assert fast_losses(adapted(tiny_hybrid), *documents(), TrainingOptions()) is SHORTCUT
 
 
 def test_a_model_that_says_something_else_keeps_the_plain_way(
     tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = adapted(tiny_llama)
-    monkeypatch.setattr("evalsuite.llm.answers.answer_prefix.branch_masks", lambda backbone, visible, places: None)
-    assert shared_losses(backbone, *documents(), TrainingOptions()) is answer_losses
+    monkeypatch.setattr("evalsuite.llm.answers.fast_losses.branch_masks", lambda backbone, visible, places: None)
+    assert fast_losses(backbone, *documents(), TrainingOptions()) is SHORTCUT
+    # a layer that would need its other tokens too
+    monkeypatch.setattr("evalsuite.llm.reading.few_tokens.PROJECTIONS", ("k_proj", "v_proj"))
+    assert fast_losses(backbone, *documents(), TrainingOptions()) is answer_losses
