@@ -12,14 +12,23 @@ import pytest
 
 from evalsuite.environment import LAUNCHER_VARIABLES, is_main_process, without_launcher
 
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+# What is registered first is done last.
+ENDING = """
+import atexit, torch
+atexit.register(lambda: print("alone" if not torch.distributed.is_initialized() else "in a group"))
+from evalsuite.llm.training.distributed import Processes
+processes = Processes(torch.device("cpu"))
+assert processes.count == len(set(processes.collect(processes.rank))) == 2
+"""
+
 
 @pytest.mark.slow
 def test_two_processes_make_one_run(tiny_llama: Path, tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     run = ["-m", "evalsuite", "run", "--task", "ag_news", "--method", "embedding", "--model", str(tiny_llama)]
     small = ["--train_limit", "40", "--limit", "20", "--epochs", "1", "--max_length", "64", "--json"]
     child = subprocess.run(
-        [*launcher, *run, *small, "--output_path", str(tmp_path)],
+        [*LAUNCHER, *run, *small, "--output_path", str(tmp_path)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -31,6 +40,20 @@ def test_two_processes_make_one_run(tiny_llama: Path, tmp_path: Path) -> None:
     assert results["facts"]["processes"] == 2
     assert results["reload_check"]["passed"]
     assert [marker.parent.name for marker in tmp_path.rglob("COMPLETE")] == [results["run_id"]]
+
+
+def test_processes_leave_each_other_before_they_end(tmp_path: Path) -> None:
+    script = tmp_path / "ending.py"
+    script.write_text(ENDING)
+    child = subprocess.run(
+        [*LAUNCHER, str(script)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr[-2000:]
+    assert child.stdout.split() == ["alone", "alone"]
 
 
 def test_a_child_of_a_launched_process_works_alone(monkeypatch: pytest.MonkeyPatch) -> None:
