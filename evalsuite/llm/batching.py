@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from evalsuite.contracts import Floats
 from evalsuite.errors import ModelError
 from evalsuite.prompts.tokens import TEXTS_A_CALL
 
@@ -195,6 +196,28 @@ def map_batches(
         rest = [index for group in waiting for index in group]
         waiting = micro_batches(rest, lengths, len(batch) * lengths[batch[0]] // 2)[::-1]
     return [results[index] for index in range(len(lengths))]
+
+
+def map_rows(
+    function: Callable[[list[int]], Tensor],
+    shape: Sequence[int],
+    lengths: Sequence[int],
+    budget: int,
+    done: Callable[[int], None] = lambda count: None,
+) -> Floats:
+    """``map_batches`` for numbers: ``function`` gives [b, *shape] of b documents, the result is float32 [n, *shape].
+
+    It is one array from the start. What is left of each batch by itself would lie between the freed blocks of its
+    activations, which then fit nothing else: a small model's prediction of 30,000 documents held 105 MB in place of 16.
+    """
+    found = np.empty((len(lengths), *shape), dtype=np.float32)
+
+    def fill(rows: list[int]) -> list[int]:
+        found[rows] = function(rows).cpu().numpy()
+        return rows
+
+    map_batches(fill, lengths, budget, done)
+    return found
 
 
 def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from evalsuite.contracts import Example, Floats, RunContext, Scores
-from evalsuite.llm.batching import Encoded, encode, map_batches, pad, prediction_budget, to_device
+from evalsuite.llm.batching import Encoded, encode, map_rows, pad, prediction_budget, to_device
 from evalsuite.llm.loading.backbone import Backbone, longest_input
 from evalsuite.llm.reading.logits import evaluation
 from evalsuite.llm.reading.pooling import Pooling, classify, may_cut_short
@@ -61,15 +60,14 @@ class TextClassifier:
         """Logits, float32 [n, k], by batches of like length, without dropout."""
         backbone, shortcut = self.backbone, may_cut_short(self.backbone, self.pooling)
 
-        def classify_rows(rows: list[int]) -> list[Floats]:
+        def classify_rows(rows: list[int]) -> Tensor:
             batch = to_device(self.batch(encoded, rows), backbone.device)
             with backbone.arithmetic():
-                return list(classify(backbone.model, batch, self.pooling, shortcut).cpu().numpy())
+                return classify(backbone.model, batch, self.pooling, shortcut)
 
         with evaluation(backbone.model):
             budget = prediction_budget(self.options.token_budget, backbone.device)
-            rows = map_batches(classify_rows, encoded.lengths, budget, count)
-        return np.array(rows, dtype=np.float32).reshape(len(rows), len(self.ctx.labels))
+            return map_rows(classify_rows, (len(self.ctx.labels),), encoded.lengths, budget, count)
 
     def batch(self, encoded: Encoded, rows: Sequence[int]) -> dict[str, Tensor]:
         """The named documents as one padded batch."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tracemalloc
+import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer
@@ -16,6 +18,7 @@ from evalsuite.llm.batching import (
     TokenIds,
     encode,
     map_batches,
+    map_rows,
     micro_batches,
     pad,
     prediction_budget,
@@ -140,6 +143,24 @@ def test_map_batches_without_memory_for_one_document() -> None:
 
     with pytest.raises(ModelError, match="no memory for one document of 9 tokens"):
         map_batches(function, [9, 2], 100)
+
+
+def test_map_rows_fills_one_array_in_the_documents_order_and_keeps_no_batch() -> None:
+    lengths = [3, 900, 20, 400, 5]
+    batches: list[weakref.ref[torch.Tensor]] = []
+
+    def function(rows: list[int]) -> torch.Tensor:
+        made = torch.tensor([[row, 10.0 * row] for row in rows], dtype=torch.float64)
+        batches.append(weakref.ref(made))
+        return made
+
+    found = map_rows(function, (2,), lengths, 1000)
+    assert found.dtype == np.float32
+    assert found.flags.owndata
+    assert found.tolist() == [[row, 10.0 * row] for row in range(5)]
+    assert len(batches) > 1
+    assert not any(batch() is not None for batch in batches)
+    assert map_rows(function, (2, 3), [], 1000).shape == (0, 2, 3)
 
 
 def test_map_batches_of_nothing() -> None:

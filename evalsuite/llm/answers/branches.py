@@ -39,7 +39,7 @@ from evalsuite.llm.answers.label_scoring import (
     tree_inputs,
 )
 from evalsuite.llm.answers.label_tree import LabelTree, build_tree
-from evalsuite.llm.batching import map_batches, pad, prediction_budget
+from evalsuite.llm.batching import map_rows, pad, prediction_budget
 from evalsuite.llm.loading.backbone import Backbone, base_of
 from evalsuite.llm.reading.logits import evaluation, last_logits, log_likelihood
 
@@ -117,13 +117,11 @@ class LabelBranches:
     def score(self, prompts: Batch, done: Callable[[int], None] = lambda count: None) -> Floats:
         """Log-odds in nats of every label after every prompt (token ids): float32 [n, k]."""
 
-        def batch(indices: list[int]) -> list[Floats]:
-            padded = left_padded(self.backbone, [prompts[index] for index in indices])
-            return list(self.log_odds(*padded).cpu().numpy())
+        def batch(indices: list[int]) -> Tensor:
+            return self.log_odds(*left_padded(self.backbone, [prompts[index] for index in indices]))
 
         with evaluation(self.backbone.model):
-            rows = map_batches(batch, self._costs(prompts), self.token_budget, done)
-        return np.array(rows, dtype=np.float32).reshape(len(prompts), self.labels)
+            return map_rows(batch, (self.labels,), self._costs(prompts), self.token_budget, done)
 
     def losses(self, batch: dict[str, Tensor]) -> Tensor:
         """Binary cross-entropy of each document (``branch_batch``), the mean over its labels: float32 [b], in nats."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from evalsuite.contracts import Floats
 from evalsuite.llm.answers.label_tree import LabelTree, blocks, build_tree
 from evalsuite.llm.answers.prefix import Prefix, read_prefix
-from evalsuite.llm.batching import map_batches, pad, prediction_budget, to_device
+from evalsuite.llm.batching import map_rows, pad, prediction_budget, to_device
 from evalsuite.llm.loading.backbone import Backbone, base_of
 from evalsuite.llm.reading.logits import evaluation, last_logits, log_likelihood, positions_of
 
@@ -73,16 +73,15 @@ class LabelScorer:
     def _scored(
         self, way: str, prompts: Batch, tree: LabelTree, done: Callable[[int], None] = lambda count: None
     ) -> Floats:
-        def batch(indices: list[int]) -> list[Floats]:
+        def batch(indices: list[int]) -> Tensor:
             asked = [rest[index] for index in indices]
             if way == PREFIX_ONCE:
-                return list(one_pass(self.backbone, asked, tree, prefix, shortcut=True).cpu().numpy())
-            return list(WAYS[way](self.backbone, asked, tree).cpu().numpy())
+                return one_pass(self.backbone, asked, tree, prefix, shortcut=True)
+            return WAYS[way](self.backbone, asked, tree)
 
         with evaluation(self.backbone.model):
             prefix, rest = read_prefix(self.backbone, prompts) if way == PREFIX_ONCE else (None, prompts)
-            rows = map_batches(batch, self._costs(rest, tree), self.token_budget, done)
-        return np.stack(rows) if rows else np.zeros((0, len(tree.answers)), dtype=np.float32)
+            return map_rows(batch, (len(tree.answers),), self._costs(rest, tree), self.token_budget, done)
 
     def _costs(self, prompts: Batch, tree: LabelTree) -> list[int]:
         """Tokens a prompt stands for in a batch: its own and the tree's, more where logits are what fills memory."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from evalsuite.contracts import Floats
 from evalsuite.errors import ModelError
-from evalsuite.llm.batching import Encoded, map_batches, pad, prediction_budget, to_device
+from evalsuite.llm.batching import Encoded, map_rows, pad, prediction_budget, to_device
 from evalsuite.llm.loading.backbone import Backbone, base_of
 from evalsuite.llm.reading.layers import check_layer, layer_stack
 from evalsuite.llm.reading.logits import evaluation
@@ -51,19 +51,18 @@ def pooled_features(
     # what reads the top alone need not know where a model keeps its layers
     stack = layer_stack(backbone.model) if wanted != [depth] else nn.ModuleList()
 
-    def pool_rows(rows: list[int]) -> list[Floats]:
+    def pool_rows(rows: list[int]) -> Tensor:
         batch = to_device(pad([encoded.ids[row] for row in rows], backbone.tokenizer.pad_token_id), backbone.device)
         with backbone.arithmetic(), pooling_of_layers(body, stack, batch["attention_mask"], pooling, wanted) as pooled:
             top = body(**batch, use_cache=False).last_hidden_state
             _check_top(body, pooled.pop(None, None), top)
             if depth in wanted:
                 pooled[depth] = POOLINGS[pooling](top, batch["attention_mask"])
-            states = torch.stack([pooled[layer].float() for layer in wanted], dim=1)
-        return list(states.cpu().numpy())
+            return torch.stack([pooled[layer].float() for layer in wanted], dim=1)
 
     with evaluation(backbone.model):
-        found = map_batches(pool_rows, encoded.lengths, prediction_budget(token_budget, backbone.device), count)
-    states = np.array(found, dtype=np.float32).reshape(len(found), len(wanted), config.hidden_size)
+        budget = prediction_budget(token_budget, backbone.device)
+        states = map_rows(pool_rows, (len(wanted), config.hidden_size), encoded.lengths, budget, count)
     return {layer: np.ascontiguousarray(states[:, at]) for at, layer in enumerate(wanted)}
 
 
