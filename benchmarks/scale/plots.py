@@ -71,8 +71,9 @@ def _panel(axes: Any, found: Mapping[str, Any], value: Any, name: str) -> None:
         ends.append((sizes[-1], values[-1], _label(stage["name"], sizes, values), colour))
     sizes = sorted({point["size"] for stage in found["stages"] for point in stage["points"]})
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    _at_least_a_decade(axes)
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter(lambda shown, place: f"{shown:g}")
+    axes.yaxis.set_major_formatter(lambda shown, place: f"{shown:,g}")
     axes.set_title(name, loc="left", fontsize=LETTERS + 1, color=COLOURS["ink"][0])
     axes.set_xlabel(found["unit"])
     axes.grid(True, color=COLOURS["line"][0], linewidth=0.6)
@@ -86,7 +87,15 @@ def _label(name: str, sizes: Sequence[int], values: Sequence[float]) -> str:
     line = fit(sizes, values)
     if line is None or min(values) == max(values):
         return name
-    return f"{name}  $n^{{{line.exponent:.1f}}}$" if line.exponent >= 0.05 else f"{name}  constant"
+    return f"{name}  $n^{{{line.exponent:.1f}}}$" if abs(line.exponent) >= 0.05 else f"{name}  constant"
+
+
+def _at_least_a_decade(axes: Any) -> None:
+    """Else what hardly changes would fill the height, beside no power of ten."""
+    low, high = axes.get_ylim()
+    if high < 10 * low:
+        middle, reach = (low * high) ** 0.5, 10**0.55
+        axes.set_ylim(middle / reach, middle * reach)
 
 
 def _name_ends(axes: Any, ends: Sequence[tuple[float, float, str, str]], largest: float) -> None:

@@ -49,7 +49,7 @@ def launched(size: int, model: Path, folder: Path) -> Done:
     if any(codes):
         raise PointError(f"training by {size} processes failed")
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("rank*.json"))]
-    return Done(max(one["seconds"] for one in found), {"process_peak_bytes": median(one["peak"] for one in found)})
+    return Done(max(one["seconds"] for one in found), {"peak_bytes": median(one["peak"] for one in found)})
 
 
 def main(model: str, folder: str) -> None:
@@ -66,7 +66,8 @@ def main(model: str, folder: str) -> None:
 CURVE = Curve(
     name="processes",
     unit="processes",
-    fixed=f"{DOCUMENTS} documents of {LENGTH} tokens a step over all processes, one thread each, gloo",
+    fixed=f"{DOCUMENTS} documents of {LENGTH} tokens a step over all processes, one thread each, gloo; memory of one "
+    "process, libraries included",
     sizes=(1, 2),
     small=(1, 2),
     stages=(Stage("train a step", train_steps),),

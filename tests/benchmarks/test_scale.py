@@ -12,7 +12,7 @@ import pytest
 from benchmarks.scale.__main__ import CURVES, exponents
 from benchmarks.scale.fitting import fit
 from benchmarks.scale.measuring import Curve, Done, Inputs, PointError, Stage, measure, rounds_of
-from benchmarks.scale.plots import draw
+from benchmarks.scale.plots import _label, draw
 from benchmarks.scale.tables import markdown
 
 
@@ -22,6 +22,11 @@ def test_the_exponent_of_a_power_is_found() -> None:
     assert line is not None
     assert (line.exponent, line.constant, line.last) == pytest.approx((1.5, 3, 1.5))
     assert (line.low, line.high) == pytest.approx((1.5, 1.5))
+
+
+def test_a_line_is_named_with_its_exponent_also_where_it_falls() -> None:
+    assert _label("train", [1, 2], [4.0, 2.0]) == "train  $n^{-1.0}$"
+    assert _label("train", [1, 2], [4.0, 4.01]) == "train  constant"
 
 
 def test_the_interval_of_an_exponent_is_that_of_a_regression() -> None:
