@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 import typer
@@ -139,5 +140,8 @@ def _run(
         return
     if as_json:
         console.out(json.dumps(dict(result.results), ensure_ascii=False))
-    else:
-        print_result(result)
+        return
+    print_result(result)
+    if result.fresh:
+        place = quote(str(result.directory))
+        console.note(f"Next: evalsuite predict {place} FILE -o OUT, or evalsuite report {place} -o report.html")

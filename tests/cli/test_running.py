@@ -89,10 +89,12 @@ def test_a_result_for_a_person(cli: Callable[..., Any], tmp_path: Path) -> None:
     assert out.startswith("words / spy\n")
     assert "f1_macro (primary)" in out
     assert out.endswith(f"run: {directory}\n")
-    assert err == "Data: the reader noticed: odd rows 1. Row ids: evalsuite validate --task words\n"
+    noticed = "Data: the reader noticed: odd rows 1. Row ids: evalsuite validate --task words\n"
+    asks = f"Next: evalsuite predict {directory} FILE -o OUT, or evalsuite report {directory} -o report.html\n"
+    assert err == noticed + asks
     again = cli(*RUN, "--output_path", tmp_path)
     assert again.out == out
-    assert again.err == err + "This run was complete already; --overwrite always runs it again.\n"
+    assert again.err == noticed + "This run was complete already; --overwrite always runs it again.\n"
 
 
 def test_a_result_for_a_script(cli: Callable[..., Any], tmp_path: Path) -> None:
