@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.scale.making import LABELS, embedding, examples, model_folder, scores, untrained, write_documents
+from benchmarks.scale.making import (
+    LABELS,
+    embedding,
+    examples,
+    instruction,
+    model_folder,
+    scores,
+    untrained,
+    write_documents,
+)
 from benchmarks.scale.measuring import Curve, Done, Inputs, Stage
 from evalsuite.calibration import probabilities_of
 from evalsuite.contracts import Example
@@ -79,6 +88,13 @@ def predict(size: int, inputs: Inputs) -> Callable[[], Any]:
     documents = examples(size, inputs)
     method.fit(documents[:BATCH], [])
     texts = [example.text for example in documents]
+    return lambda: method.predict(texts)
+
+
+def score_labels(size: int, inputs: Inputs) -> Callable[[], Any]:
+    """The log-likelihood of 4 labels after a prompt for every document, by a small model, tokenising included."""
+    method = instruction(model_folder(inputs, *MODEL), max_length=96, decode="score")
+    texts = [example.text for example in examples(size, inputs)]
     return lambda: method.predict(texts)
 
 
@@ -153,7 +169,8 @@ CURVE = Curve(
         Stage("tokenise", tokenise),
         Stage("train tf-idf", fit_tfidf, largest=30_000),
         Stage(f"train {STEPS} steps", train_steps),
-        Stage("predict", predict),
+        Stage("predict with embedding", predict),
+        Stage("score labels", score_labels),
         Stage("metrics, intervals", metrics),
         Stage("compare two runs", compare),
         Stage("write predictions", write),

@@ -16,7 +16,7 @@ from training_setup import LABELS, context, documents
 from evalsuite.config import preset_table
 from evalsuite.contracts import Example, RunContext, Scores
 from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.reading.layers import layer_stack
+from evalsuite.llm.loading.backbone import layer_stack
 from evalsuite.llm.reading.pooling import classify
 from evalsuite.llm.training.losses import ClassificationLoss
 from evalsuite.metrics import one_hot

@@ -47,19 +47,33 @@ class Prefix:
         return self.length
 
 
-def read_prefix(backbone: Backbone, prompts: Sequence[Prompt]) -> tuple[Prefix | None, list[Prompt]]:
+class Rests(Sequence[Prompt]):
+    """Prompts without their first tokens, cut when asked for: a list of all would take nine times the ids' memory."""
+
+    def __init__(self, prompts: Sequence[Prompt], start: int) -> None:
+        self.prompts, self.start = prompts, start
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __getitem__(self, row: Any) -> Any:
+        """A prompt's rest, its token ids from ``start`` on."""
+        return self.prompts[row][self.start :]
+
+
+def read_prefix(backbone: Backbone, prompts: Sequence[Prompt]) -> tuple[Prefix | None, Sequence[Prompt]]:
     """What all ``prompts`` (token ids) begin with, read, and the rest of each, which is at least its last token.
 
     None and the whole prompts where that would save nothing.
     """
     length = common_length(prompts)
     if len(prompts) < 2 or length < LEAST:
-        return None, list(prompts)
+        return None, prompts
     cache = DynamicCache()  # without a configuration, whose windows it would cut itself to
     ids = torch.tensor([prompts[0][:length]], device=backbone.device)
     last_logits(backbone.model, 1, input_ids=ids, past_key_values=cache, use_cache=True)
     layers = [(layer.keys, layer.values) for layer in cache.layers]
-    return Prefix(length, layers), [prompt[length:] for prompt in prompts]
+    return Prefix(length, layers), Rests(prompts, length)
 
 
 def common_length(prompts: Sequence[Prompt]) -> int:

@@ -197,6 +197,19 @@ def base_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
+def layer_stack(model: nn.Module) -> nn.ModuleList:
+    """The transformer layers of a model, in order.
+
+    Raises:
+        ModelError: the model keeps its layers in no list of ``num_hidden_layers``.
+    """
+    count = base_of(model).config.get_text_config().num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise ModelError(f"{type(base_of(model)).__name__} has no list of {count} layers to choose from; leave layer unset")
+
+
 def _load(
     architecture: Any,
     options: ModelOptions,

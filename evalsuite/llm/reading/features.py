@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from evalsuite.contracts import Floats
 from evalsuite.errors import ModelError
 from evalsuite.llm.batching import Encoded, map_rows, pad, prediction_budget, to_device
-from evalsuite.llm.loading.backbone import Backbone, base_of
-from evalsuite.llm.reading.layers import check_layer, layer_stack
+from evalsuite.llm.loading.backbone import Backbone, base_of, layer_stack
+from evalsuite.llm.reading.layers import check_layer
 from evalsuite.llm.reading.logits import evaluation
 from evalsuite.llm.reading.pooling import POOLINGS
 

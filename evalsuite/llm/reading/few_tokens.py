@@ -1,7 +1,7 @@
 """The last layer of a decoder for the tokens that are read: its other tokens matter through keys and values alone.
 
-Of a document one token is pooled, or those are read that predict an answer. What was tried says whether a model gives
-the same that way; who asks for it compares (see ``pooling.may_cut_short``, ``answers.label_scoring``).
+Of a document one token is pooled, or those are read that predict an answer. Whoever asks for this has compared what a
+model gives so with what it gives whole (``pooling.may_cut_short``; ``answers``, each way when a model is loaded).
 
 Shapes: b documents, t tokens each, n tokens that are read, h hidden, f what a part of the layer gives for a token.
 """
@@ -15,8 +15,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from evalsuite.errors import ModelError
+from evalsuite.llm.loading.backbone import layer_stack
 from evalsuite.llm.loading.quantisation import is_4bit
-from evalsuite.llm.reading.layers import layer_stack
 
 PROJECTIONS = ("q_proj", "o_proj")  # as Llama and most families after it name them
 MLP, GATED = "mlp", "down_proj"

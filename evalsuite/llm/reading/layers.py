@@ -9,26 +9,13 @@ import numpy as np
 from torch import nn
 
 from evalsuite.contracts import Example, Floats, RunContext, Scores
-from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.loading.backbone import Backbone, base_of
+from evalsuite.errors import OptionError
+from evalsuite.llm.loading.backbone import Backbone, base_of, layer_stack
 from evalsuite.llm.reading.probe import fit_probe
 from evalsuite.metrics import one_hot
 
 ROUNDS = 3  # how often each side is timed; machines are noisy
 CANDIDATES = 8  # layers that layer=auto compares in a deep model
-
-
-def layer_stack(model: nn.Module) -> nn.ModuleList:
-    """The transformer layers of a model, in order.
-
-    Raises:
-        ModelError: the model keeps its layers in no list of ``num_hidden_layers``.
-    """
-    count = base_of(model).config.get_text_config().num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
-    raise ModelError(f"{type(base_of(model)).__name__} has no list of {count} layers to choose from; leave layer unset")
 
 
 def check_layer(layer: int, count: int) -> None:

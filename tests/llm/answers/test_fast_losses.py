@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from evalsuite.llm.answers.fast_losses import SHORTCUT, fast_losses, losses_after
-from evalsuite.llm.loading.backbone import Backbone, base_of, load_causal_lm
+from evalsuite.llm.loading.backbone import Backbone, base_of, layer_stack, load_causal_lm
 from evalsuite.llm.lora.adapters import attach_lora
 from evalsuite.llm.options import LoraOptions, ModelOptions, TrainingOptions
-from evalsuite.llm.reading.layers import layer_stack
 from evalsuite.llm.reading.logits import answer_batch, answer_losses
 
 LENGTH = 20  # longer than the windows of some

@@ -14,9 +14,8 @@ from plain_scoring import WINDOWED, attach_telling_adapter, forget_windows, load
 
 from evalsuite.llm.answers import label_scoring
 from evalsuite.llm.answers.label_scoring import PREFIX_ONCE, LabelScorer, answer_sizes
-from evalsuite.llm.loading.backbone import Backbone, base_of, load_causal_lm
+from evalsuite.llm.loading.backbone import Backbone, base_of, layer_stack, load_causal_lm
 from evalsuite.llm.options import ModelOptions
-from evalsuite.llm.reading.layers import layer_stack
 
 CANDIDATES = [[50, 1], [50, 60, 1], [50, 60, 70, 1], [80, 90, 100, 110, 1], [7, 1]]
 

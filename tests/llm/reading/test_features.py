@@ -12,11 +12,11 @@ from training_setup import LABELS
 
 from evalsuite.errors import ModelError, OptionError
 from evalsuite.llm.batching import Encoded, encode, pad
-from evalsuite.llm.loading.backbone import Backbone, load_base_model, load_sequence_classifier
+from evalsuite.llm.loading.backbone import Backbone, layer_stack, load_base_model, load_sequence_classifier
 from evalsuite.llm.lora.adapters import attach_lora
 from evalsuite.llm.options import LoraOptions, ModelOptions
 from evalsuite.llm.reading.features import pooled_features
-from evalsuite.llm.reading.layers import keep_layers, layer_stack
+from evalsuite.llm.reading.layers import keep_layers
 from evalsuite.llm.reading.pooling import POOLINGS
 
 TEXTS = ["", "The team won.", "shares of the company fell " * 6, "a method", "marks in text </s><pad><|endoftext|>"]

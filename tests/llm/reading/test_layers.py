@@ -13,9 +13,9 @@ from training_setup import context, documents
 
 from evalsuite.contracts import Example, Scores
 from evalsuite.errors import ModelError, OptionError
-from evalsuite.llm.loading.backbone import load_base_model
+from evalsuite.llm.loading.backbone import layer_stack, load_base_model
 from evalsuite.llm.options import ModelOptions
-from evalsuite.llm.reading.layers import best_layer, candidate_layers, drop_layers, layer_stack
+from evalsuite.llm.reading.layers import best_layer, candidate_layers, drop_layers
 from evalsuite.llm.reading.probe import fit_probe
 from evalsuite.metrics import one_hot
 

@@ -9,9 +9,8 @@ import torch
 from training_setup import classifier
 
 from evalsuite.llm.batching import encode, pad
-from evalsuite.llm.loading.backbone import base_of, recompute_activations
+from evalsuite.llm.loading.backbone import base_of, layer_stack, recompute_activations
 from evalsuite.llm.reading.few_tokens import parts_of_one_token
-from evalsuite.llm.reading.layers import layer_stack
 from evalsuite.llm.reading.pooling import ATTENTION, AttentionPooling, classify, may_cut_short, pool_last, pool_mean
 
 TEXTS = ["", "The team won.", "shares fell " * 8, "the pad token <|end_of_text|></s><pad><|endoftext|>"]
