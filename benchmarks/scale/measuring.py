@@ -60,8 +60,8 @@ class Inputs:
 class Done:
     """What a stage gives back where it knows more than the clock around it.
 
-    seconds: by a clock of its own, without its set-up; figures: what else it found. Whatever else is given back is
-    held while memory is read, as a run would hold it.
+    seconds: by a clock of its own, without its set-up; figures: what else it found, in place of what was measured where
+    that has the same name. Whatever else is given back is held while memory is read, as a run would hold it.
     """
 
     seconds: float | None = None

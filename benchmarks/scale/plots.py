@@ -45,7 +45,7 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         figure = Figure(figsize=SIZE, layout="constrained", facecolor=COLOURS["paper"][0])
         seconds, memory = figure.subplots(1, 2)
         _panel(seconds, found, lambda point: point["seconds"], "seconds")
-        _panel(memory, found, lambda point: max(point["peak_bytes"] / MEGABYTE, LEAST_MEMORY), "memory added, MB")
+        _panel(memory, found, lambda point: max(point["peak_bytes"] / MEGABYTE, LEAST_MEMORY), "memory, MB")
         figure.suptitle(f"Cost against {found['unit']}", x=0.01, ha="left", fontsize=13, fontweight="bold")
         figure.supxlabel(found["fixed"], x=0.01, ha="left", fontsize=LETTERS, color=soft)
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=120)

@@ -49,7 +49,9 @@ def launched(size: int, model: Path, folder: Path) -> Done:
     if any(codes):
         raise PointError(f"training by {size} processes failed")
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("rank*.json"))]
-    return Done(max(one["seconds"] for one in found), {"peak_bytes": median(one["peak"] for one in found)})
+    # they have ended: nothing is held
+    memory = {"peak_bytes": median(one["peak"] for one in found), "held_bytes": 0}
+    return Done(max(one["seconds"] for one in found), memory)
 
 
 def main(model: str, folder: str) -> None:

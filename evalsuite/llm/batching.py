@@ -213,7 +213,7 @@ def map_rows(
     found = np.empty((len(lengths), *shape), dtype=np.float32)
 
     def fill(rows: list[int]) -> list[int]:
-        found[rows] = function(rows).cpu().numpy()
+        found[rows] = function(rows).reshape(len(rows), *shape).cpu().numpy()  # else one row would do for all
         return rows
 
     map_batches(fill, lengths, budget, done)

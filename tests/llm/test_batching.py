@@ -161,6 +161,8 @@ def test_map_rows_fills_one_array_in_the_documents_order_and_keeps_no_batch() ->
     assert len(batches) > 1
     assert not any(batch() is not None for batch in batches)
     assert map_rows(function, (2, 3), [], 1000).shape == (0, 2, 3)
+    with pytest.raises(RuntimeError, match="invalid for input of size"):
+        map_rows(lambda rows: torch.zeros(1, 2), (2,), [3, 3], 1000)
 
 
 def test_map_batches_of_nothing() -> None:

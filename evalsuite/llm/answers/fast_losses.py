@@ -31,7 +31,7 @@ SHORTCUT: Losses = partial(answer_losses, shortcut=True)
 # Attention behind a prefix reads a mask, where it could have skipped half of its work. Of documents that share less of
 # their tokens, that costs what is saved (measured at widths of 384).
 LEAST_SHARE = 0.15
-TRIED = 3  # documents on which both ways are compared
+TRIED = 3  # documents on which the ways are compared
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2}  # nats a document
 
 
@@ -39,8 +39,8 @@ def fast_losses(backbone: Backbone, prompts: Sequence[Ids], answers: Sequence[Id
     """``answer_losses``, or the same by way of a prefix, where the ``prompts`` have one that is worth it, and with the
     last layer cut short.
 
-    A model keeps to the plain way unless it says the same by another, and where activations are recomputed: the
-    backward pass would make them without the keys from before.
+    A model keeps to the plain way unless its losses are the same by another, and where activations are recomputed: the
+    backward pass would make them without the keys from before, and the last layer runs whole then.
     """
     if options.recomputes(backbone.device.type) or not prompts:
         return answer_losses
@@ -65,7 +65,9 @@ def agrees(backbone: Backbone, way: Losses, batch: dict[str, Tensor]) -> bool:
 
 
 def losses_after(backbone: Backbone, length: int) -> Losses:
-    """``answer_losses`` of documents whose first ``length`` (p) tokens are the same, read once."""
+    """``answer_losses`` of documents whose first ``length`` (p) tokens are the same, read once; the last layer of the
+    rest is cut short.
+    """
 
     def losses(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         ids = batch["input_ids"]

@@ -57,7 +57,9 @@ class Rests(Sequence[Prompt]):
         return len(self.prompts)
 
     def __getitem__(self, row: Any) -> Any:
-        """A prompt's rest, its token ids from ``start`` on."""
+        """A prompt's token ids from ``start`` on; of a slice, a list of them."""
+        if isinstance(row, slice):
+            return [self[at] for at in range(*row.indices(len(self)))]
         return self.prompts[row][self.start :]
 
 

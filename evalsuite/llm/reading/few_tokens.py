@@ -1,7 +1,7 @@
 """The last layer of a decoder for the tokens that are read: its other tokens matter through keys and values alone.
 
 Of a document one token is pooled, or those are read that predict an answer. Whoever asks for this has compared what a
-model gives so with what it gives whole (``pooling.may_cut_short``; ``answers``, each way when a model is loaded).
+model gives so with what it gives whole (``pooling.may_cut_short``; ``answers``, when a model is loaded or trained).
 
 Shapes: b documents, t tokens each, n tokens that are read, h hidden, f what a part of the layer gives for a token.
 """
@@ -39,7 +39,7 @@ def few_tokens(model: nn.Module, rows: Tensor, columns: Tensor, shape: tuple[int
         return whole  # [1, n, f] -> [b, t, f]
 
     hooks = []
-    for part in parts_of_one_token(_last_layer(model)):
+    for part in parts_token_by_token(_last_layer(model)):
         hooks += [part.register_forward_pre_hook(choose), part.register_forward_hook(spread)]
     try:
         yield
@@ -48,13 +48,15 @@ def few_tokens(model: nn.Module, rows: Tensor, columns: Tensor, shape: tuple[int
             hook.remove()
 
 
-def parts_of_one_token(layer: nn.Module | None) -> list[nn.Module]:
+def parts_token_by_token(layer: nn.Module | None) -> list[nn.Module]:
     """The parts of a transformer layer that read no other token, keys and values aside: queries, output, a plain MLP.
 
-    Empty where there is no layer, where it is built or named otherwise, and where it is in 4-bit: its matrices are
-    unpacked whole for however few tokens.
+    Empty where there is no layer; where it is built or named otherwise, or convolves its queries over tokens, as linear
+    attention does; and where it is in 4-bit: its matrices are unpacked whole for however few tokens.
     """
     if layer is None or any(is_4bit(parameter) for parameter in layer.parameters()):
+        return []
+    if any(isinstance(part, nn.Conv1d) for part in layer.modules()):
         return []
     attention = [module for name, module in layer.named_modules() if name.rsplit(".", 1)[-1] in PROJECTIONS]
     mlp = getattr(layer, MLP, None)
@@ -67,4 +69,6 @@ def _last_layer(model: nn.Module) -> nn.Module | None:
         layer = layer_stack(model)[-1]
     except ModelError:
         return None
-    return None if layer.training and getattr(layer, "gradient_checkpointing", False) else layer
+    # the flag is on every layer, or where a model's own code keeps it
+    recomputes = any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
+    return None if layer.training and recomputes else layer

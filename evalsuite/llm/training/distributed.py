@@ -21,7 +21,7 @@ class Processes:
         self.device = device
         self.count: int = self._state.num_processes
         self.rank: int = self._state.process_index
-        if self.count > 1:
+        if self.count > 1 and device.type == "cpu":
             leave_group_at_exit()
 
     @property
@@ -75,6 +75,6 @@ def leave_group_at_exit() -> None:
     """Have this process leave the others in good order when it ends.
 
     Otherwise gloo's threads, which nobody has stopped, abort one of two processes in a few runs of a hundred, after all
-    is done; a launcher then reports a failure.
+    is done; a launcher then reports a failure. Not for NCCL: there a process that fails would wait for the others.
     """
     atexit.register(PartialState().destroy_process_group)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from evalsuite.llm.answers import branches
 from evalsuite.llm.answers.branches import LabelBranches, branch_batch, make_block
-from evalsuite.llm.loading.backbone import Backbone, base_of, recompute_activations
+from evalsuite.llm.loading.backbone import Backbone, base_of, layer_stack, recompute_activations
 
 # Questions that share a beginning, one inside another; answers of several tokens that begin alike.
 QUESTIONS = [[50, 9], [50, 60, 9], [50, 60, 70], [80, 90, 100, 110, 9], [7]]
@@ -272,8 +272,12 @@ def test_only_places_that_predict_an_answer_get_logits(request: pytest.FixtureRe
     seen: list[int] = []
     head: Callable[..., Any] = base_of(backbone.model).get_output_embeddings().register_forward_hook
     head(lambda module, given, made: seen.append(made.shape[1]))
+    last: list[int] = []
+    mlp = layer_stack(backbone.model)[-1].mlp
+    mlp.register_forward_hook(lambda module, given, made: last.append(given[0].shape[:-1].numel()))
     scorer.score(prompts_of(40, 30))
     assert seen == [len(QUESTIONS)]
+    assert last == [2 * len(QUESTIONS)], "the last layer runs for these places alone"
 
 
 def test_training_mode_comes_back_and_no_prompt_is_fine(request: pytest.FixtureRequest) -> None:

@@ -79,7 +79,11 @@ def test_the_beginning_is_read_once(tiny_llama: Path) -> None:
     prompts, answers = documents()
     losses = fast_losses(backbone, prompts, answers, TrainingOptions())
     read.clear()
+    last: list[int] = []
+    mlp = layer_stack(backbone.model)[-1].mlp
+    mlp.register_forward_hook(lambda module, given, made: last.append(given[0].shape[:-1].numel()))
     gradients(backbone, losses)
+    assert last == [LENGTH, sum(map(len, answers))]
     widest = max(len(prompt) + len(answer) - 1 for prompt, answer in zip(prompts, answers, strict=True))
     assert read == [LENGTH, len(prompts) * (widest - LENGTH)]
 

@@ -12,7 +12,7 @@ from evalsuite.llm.answers import packing
 from evalsuite.llm.answers.generation import decode
 from evalsuite.llm.answers.packing import OneRow, Rows, packs
 from evalsuite.llm.answers.prefix import read_prefix
-from evalsuite.llm.loading.backbone import Backbone
+from evalsuite.llm.loading.backbone import Backbone, layer_stack
 
 FAMILIES = ["tiny_llama", *WINDOWED]
 
@@ -66,6 +66,11 @@ def test_the_beginning_is_read_once_and_there_is_no_padding(request: pytest.Fixt
     embeddings.register_forward_pre_hook(lambda module, inputs: seen.append(tuple(inputs[0].shape)))
     decode(backbone, shared(5, 9, 1), -1, max_new_tokens=3, packed=True)
     assert seen == [(1, 20), (1, 15), (1, 3), (1, 3)]
+    seen.clear()
+    layer_stack(backbone.model)[-1].mlp.register_forward_hook(lambda module, given, made: last.append(given[0].shape))
+    last: list[torch.Size] = []
+    decode(backbone, shared(5, 9, 1), -1, max_new_tokens=3, packed=True)
+    assert last[1:] == [(1, 3, backbone.model.config.hidden_size)] * 3, "the last layer runs for what gets logits"
     seen.clear()
     decode(backbone, shared(40, 12, 30), -1, max_new_tokens=3, packed=True)
     assert seen[1] == (3, 60), "prompts with more of their own than they share have a row each"

@@ -17,12 +17,14 @@ from transformers import (
     Gemma2Config,
     GPTNeoXConfig,
     GraniteConfig,
+    OlmoHybridConfig,
+    OlmoHybridForCausalLM,
     OPTConfig,
     PretrainedConfig,
     PreTrainedModel,
 )
 
-from evalsuite.llm.loading.backbone import base_of, recompute_activations
+from evalsuite.llm.loading.backbone import base_of, layer_stack, recompute_activations
 from evalsuite.llm.lora.adapters import with_adapter
 from evalsuite.llm.reading.logits import answer_batch, answer_losses, last_logits, logits_at
 
@@ -160,5 +162,24 @@ def test_the_last_layer_for_few_columns_gives_the_same_logits(
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(request.getfixturevalue(name))
     ids = torch.arange(10, 30).view(2, 10)
+    read: list[int] = []
+    mlp = layer_stack(model)[-1].mlp
+    mlp.register_forward_hook(lambda module, given, made: read.append(given[0].shape[:-1].numel()))
     (whole, _), (short, _) = (last_logits(model, keep, shortcut=cut, input_ids=ids) for cut in (False, True))
     torch.testing.assert_close(short, whole)
+    assert read == [ids.numel(), short.shape[:2].numel()]
+
+
+def test_a_layer_that_convolves_its_queries_runs_whole() -> None:
+    """Linear attention mixes neighbouring queries: those that are left out would be zeros to the others."""
+    shape = GATED | {"num_key_value_heads": 4, "linear_num_key_heads": 4, "linear_num_value_heads": 4}
+    config = OlmoHybridConfig(**shape | {"num_hidden_layers": 5, "linear_key_head_dim": 8, "linear_value_head_dim": 8})
+    torch.manual_seed(0)
+    model = OlmoHybridForCausalLM(config)
+    assert config.layer_types[-1] == "linear_attention"
+    batch, found = answer_batch(documents(), PAD), []
+    for shortcut in (False, True):
+        model.zero_grad()
+        answer_losses(model, batch, shortcut).sum().backward()
+        found.append(layer_stack(model)[-1].linear_attn.q_proj.weight.grad.clone())
+    torch.testing.assert_close(found[1], found[0])

@@ -10,7 +10,7 @@ from training_setup import classifier
 
 from evalsuite.llm.batching import encode, pad
 from evalsuite.llm.loading.backbone import base_of, layer_stack, recompute_activations
-from evalsuite.llm.reading.few_tokens import parts_of_one_token
+from evalsuite.llm.reading.few_tokens import parts_token_by_token
 from evalsuite.llm.reading.pooling import ATTENTION, AttentionPooling, classify, may_cut_short, pool_last, pool_mean
 
 TEXTS = ["", "The team won.", "shares fell " * 8, "the pad token <|end_of_text|></s><pad><|endoftext|>"]
@@ -103,7 +103,7 @@ def test_the_last_layer_is_run_for_one_token(tiny_llama: Path) -> None:
     batch = pad(encode(backbone.tokenizer, TEXTS, 32).ids, backbone.tokenizer.pad_token_id)
     layers, seen = layer_stack(backbone.model), []
     for layer in layers:
-        assert len(parts_of_one_token(layer)) == 3
+        assert len(parts_token_by_token(layer)) == 3
         layer.mlp.down_proj.register_forward_hook(lambda _, given, __: seen.append(tuple(given[0].shape[:2])))
     with torch.no_grad():
         classify(backbone.model, batch, "last", shortcut=True)
@@ -140,7 +140,7 @@ def test_a_last_layer_that_is_run_again_runs_whole(tiny_llama: Path) -> None:
 def test_4bit_layers_run_whole(tiny_llama: Path) -> None:
     """bitsandbytes unpacks a matrix whole, however few tokens there are."""
     backbone = classifier(tiny_llama, load_in_4bit=True)
-    assert parts_of_one_token(layer_stack(backbone.model)[-1]) == []
+    assert parts_token_by_token(layer_stack(backbone.model)[-1]) == []
     assert may_cut_short(backbone, "last")
 
 
