@@ -32,8 +32,8 @@ import numpy as np
 from benchmarks.commands import main
 from benchmarks.floors import forward_flops, matmul_floor, reading_flops
 from benchmarks.harness import Case, Check, Floor, Options, Outputs, Side, with_torchs_products
+from benchmarks.inputs import own_decoder
 from benchmarks.label_prompts import read_prompts, write_prompts
-from benchmarks.label_scoring import own_model
 
 OURS, PEER = "evalsuite", "generate and parse, best batch size"
 STEPS = 40  # of teaching, 16 prompts each
@@ -112,7 +112,7 @@ def write_adapter(folder: Path, model: Path) -> None:
 
 def prepare(corpus: str, count: int, adapter: bool, job: Path, options: Options) -> None:
     """Write the row's own decoder, taught to answer, and the prompts; an ``adapter`` on it where asked."""
-    model = own_model(job / "model", options)
+    model = own_decoder(job / "model", options)
     found = write_prompts(job, corpus, 4 if options.small else count, options, model)
     teach(model, found, 100 if options.small else STEPS)
     if adapter:

@@ -77,11 +77,6 @@ def floor(job: Path, outputs: Mapping[str, Outputs], **arithmetic: str) -> Floor
     return matmul_floor(flops, **arithmetic)
 
 
-def own_model(folder: Path, options: Options) -> Path:
-    """The row's own decoder."""
-    return own_decoder(folder, options)
-
-
 def bundled_model(folder: Path, options: Options) -> Path:
     """A copy of the bundled model, whose likelihoods have been learned."""
     from evalsuite import bundled
@@ -90,7 +85,7 @@ def bundled_model(folder: Path, options: Options) -> Path:
 
 
 def prepare(
-    corpus: str, count: int, job: Path, options: Options, model: Callable[[Path, Options], Path] = own_model
+    corpus: str, count: int, job: Path, options: Options, model: Callable[[Path, Options], Path] = own_decoder
 ) -> None:
     """Write the model and the prompts."""
     write_prompts(job, corpus, 4 if options.small else count, options, model(job / "model", options))
@@ -103,7 +98,7 @@ def case(
     count: int,
     target: float,
     batch_sizes: Sequence[int],
-    model: Callable[[Path, Options], Path] = own_model,
+    model: Callable[[Path, Options], Path] = own_decoder,
 ) -> Case:
     """One corpus beside the best of ``batch_sizes``."""
     ours = Side(OURS, "benchmarks.ours.label_scoring")

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from evalsuite.llm.answers import label_scoring
-from evalsuite.llm.loading.backbone import Backbone, load_causal_lm
+from evalsuite.llm.loading.backbone import Backbone, layer_stack, load_causal_lm
 from evalsuite.llm.lora.adapters import attach_lora
 from evalsuite.llm.options import LoraOptions, ModelOptions
 
@@ -42,6 +43,13 @@ def log_likelihood(backbone: Backbone, prompt: list[int], answer: list[int]) -> 
     logits = backbone.model(input_ids=torch.tensor([prompt + answer])).logits[0].float()
     places = range(len(prompt) - 1, len(prompt) + len(answer) - 1)
     return torch.log_softmax(logits, dim=-1)[places, answer].sum()
+
+
+def read_by_last_layer(model: nn.Module) -> list[int]:
+    """Tokens that the last layer's MLP reads from now on, pass by pass."""
+    read: list[int] = []
+    layer_stack(model)[-1].mlp.register_forward_hook(lambda module, given, made: read.append(given[0][..., 0].numel()))
+    return read
 
 
 def forget_windows(monkeypatch: pytest.MonkeyPatch) -> None:

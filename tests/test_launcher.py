@@ -12,7 +12,6 @@ import pytest
 
 from evalsuite.environment import LAUNCHER_VARIABLES, is_main_process, without_launcher
 
-LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 # What is registered first is done last.
 ENDING = """
 import atexit, torch
@@ -23,20 +22,27 @@ assert processes.count == len(set(processes.collect(processes.rank))) == 2
 """
 
 
-@pytest.mark.slow
-def test_two_processes_make_one_run(tiny_llama: Path, tmp_path: Path) -> None:
-    run = ["-m", "evalsuite", "run", "--task", "ag_news", "--method", "embedding", "--model", str(tiny_llama)]
-    small = ["--train_limit", "40", "--limit", "20", "--epochs", "1", "--max_length", "64", "--json"]
+def by_two_processes(*arguments: str) -> str:
+    """What both print, after both ended well."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     child = subprocess.run(
-        [*LAUNCHER, *run, *small, "--output_path", str(tmp_path)],
+        [*launcher, *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert child.returncode == 0, child.stderr[-2000:]
-    assert len(child.stdout.splitlines()) == 1
-    results = json.loads(child.stdout)
+    return child.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_run(tiny_llama: Path, tmp_path: Path) -> None:
+    run = ["-m", "evalsuite", "run", "--task", "ag_news", "--method", "embedding", "--model", str(tiny_llama)]
+    small = ["--train_limit", "40", "--limit", "20", "--epochs", "1", "--max_length", "64", "--json"]
+    printed = by_two_processes(*run, *small, "--output_path", str(tmp_path))
+    assert len(printed.splitlines()) == 1
+    results = json.loads(printed)
     assert results["facts"]["processes"] == 2
     assert results["reload_check"]["passed"]
     assert [marker.parent.name for marker in tmp_path.rglob("COMPLETE")] == [results["run_id"]]
@@ -45,16 +51,9 @@ def test_two_processes_make_one_run(tiny_llama: Path, tmp_path: Path) -> None:
 def test_processes_leave_each_other_before_they_end(tmp_path: Path) -> None:
     script = tmp_path / "ending.py"
     script.write_text(ENDING)
-    child = subprocess.run(
-        [*LAUNCHER, str(script)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr[-2000:]
-    assert child.stdout.count("alone") == 2
-    assert "in a group" not in child.stdout
+    printed = by_two_processes(str(script))
+    assert printed.count("alone") == 2
+    assert "in a group" not in printed
 
 
 def test_a_child_of_a_launched_process_works_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,5 +70,6 @@ def _last_layer(model: nn.Module) -> nn.Module | None:
     except ModelError:
         return None
     # the flag is on every layer, or where a model's own code keeps it
-    recomputes = any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
-    return None if layer.training and recomputes else layer
+    if layer.training and any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
+        return None
+    return layer

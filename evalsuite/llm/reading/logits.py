@@ -41,8 +41,9 @@ def last_logits(
 
 def _last_layer_at(model: nn.Module, kept: slice | Tensor, ids: Tensor) -> AbstractContextManager[None]:
     """``few_tokens`` for some columns of every row of ``ids`` [b, t]."""
-    places = torch.arange(ids.numel(), device=ids.device).view_as(ids)[:, kept].flatten()
-    return few_tokens(model, places // ids.shape[1], places % ids.shape[1], ids.shape)
+    rows, columns = (torch.arange(size, device=ids.device) for size in ids.shape)
+    places = torch.cartesian_prod(rows, columns[kept])
+    return few_tokens(model, places[:, 0], places[:, 1], ids.shape)
 
 
 def logits_at(

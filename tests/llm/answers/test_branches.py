@@ -9,12 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from plain_scoring import WINDOWED, attach_telling_adapter, forget_windows, load, log_likelihood, prompts_of
+from plain_scoring import (
+    WINDOWED,
+    attach_telling_adapter,
+    forget_windows,
+    load,
+    log_likelihood,
+    prompts_of,
+    read_by_last_layer,
+)
 from torch.nn import functional as F
 
 from evalsuite.llm.answers import branches
 from evalsuite.llm.answers.branches import LabelBranches, branch_batch, make_block
-from evalsuite.llm.loading.backbone import Backbone, base_of, layer_stack, recompute_activations
+from evalsuite.llm.loading.backbone import Backbone, base_of, recompute_activations
 
 # Questions that share a beginning, one inside another; answers of several tokens that begin alike.
 QUESTIONS = [[50, 9], [50, 60, 9], [50, 60, 70], [80, 90, 100, 110, 9], [7]]
@@ -272,9 +280,7 @@ def test_only_places_that_predict_an_answer_get_logits(request: pytest.FixtureRe
     seen: list[int] = []
     head: Callable[..., Any] = base_of(backbone.model).get_output_embeddings().register_forward_hook
     head(lambda module, given, made: seen.append(made.shape[1]))
-    last: list[int] = []
-    mlp = layer_stack(backbone.model)[-1].mlp
-    mlp.register_forward_hook(lambda module, given, made: last.append(given[0].shape[:-1].numel()))
+    last = read_by_last_layer(backbone.model)
     scorer.score(prompts_of(40, 30))
     assert seen == [len(QUESTIONS)]
     assert last == [2 * len(QUESTIONS)], "the last layer runs for these places alone"

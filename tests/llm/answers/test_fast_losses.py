@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from plain_scoring import read_by_last_layer
 from torch import Tensor, nn
 
 from evalsuite.llm.answers.fast_losses import SHORTCUT, fast_losses, losses_after
-from evalsuite.llm.loading.backbone import Backbone, base_of, layer_stack, load_causal_lm
+from evalsuite.llm.loading.backbone import Backbone, base_of, load_causal_lm
 from evalsuite.llm.lora.adapters import attach_lora
 from evalsuite.llm.options import LoraOptions, ModelOptions, TrainingOptions
 from evalsuite.llm.reading.logits import answer_batch, answer_losses
@@ -50,10 +51,9 @@ def gradients(backbone: Backbone, losses: Any) -> tuple[Tensor, Tensor]:
 def test_the_last_layer_cut_short_gives_the_plain_losses_and_gradients(
     name: str, request: pytest.FixtureRequest
 ) -> None:
-    backbone, read = adapted(request.getfixturevalue(name)), list[int]()
+    backbone = adapted(request.getfixturevalue(name))
     losses, gradient = gradients(backbone, answer_losses)
-    last = layer_stack(backbone.model)[-1]
-    last.mlp.register_forward_hook(lambda module, given, made: read.append(given[0].shape[:-1].numel()))
+    read = read_by_last_layer(backbone.model)
     found, wanted = gradients(backbone, SHORTCUT)
     torch.testing.assert_close(found, losses, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(wanted, gradient, rtol=1e-3, atol=1e-4)
@@ -79,9 +79,7 @@ def test_the_beginning_is_read_once(tiny_llama: Path) -> None:
     prompts, answers = documents()
     losses = fast_losses(backbone, prompts, answers, TrainingOptions())
     read.clear()
-    last: list[int] = []
-    mlp = layer_stack(backbone.model)[-1].mlp
-    mlp.register_forward_hook(lambda module, given, made: last.append(given[0].shape[:-1].numel()))
+    last = read_by_last_layer(backbone.model)
     gradients(backbone, losses)
     assert last == [LENGTH, sum(map(len, answers))]
     widest = max(len(prompt) + len(answer) - 1 for prompt, answer in zip(prompts, answers, strict=True))

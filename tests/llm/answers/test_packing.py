@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from plain_scoring import WINDOWED, forget_windows, load, prompts_of
+from plain_scoring import WINDOWED, forget_windows, load, prompts_of, read_by_last_layer
 
 from evalsuite.llm.answers import packing
 from evalsuite.llm.answers.generation import decode
 from evalsuite.llm.answers.packing import OneRow, Rows, packs
 from evalsuite.llm.answers.prefix import read_prefix
-from evalsuite.llm.loading.backbone import Backbone, layer_stack
+from evalsuite.llm.loading.backbone import Backbone
 
 FAMILIES = ["tiny_llama", *WINDOWED]
 
@@ -67,10 +67,9 @@ def test_the_beginning_is_read_once_and_there_is_no_padding(request: pytest.Fixt
     decode(backbone, shared(5, 9, 1), -1, max_new_tokens=3, packed=True)
     assert seen == [(1, 20), (1, 15), (1, 3), (1, 3)]
     seen.clear()
-    layer_stack(backbone.model)[-1].mlp.register_forward_hook(lambda module, given, made: last.append(given[0].shape))
-    last: list[torch.Size] = []
+    last = read_by_last_layer(backbone.model)
     decode(backbone, shared(5, 9, 1), -1, max_new_tokens=3, packed=True)
-    assert last[1:] == [(1, 3, backbone.model.config.hidden_size)] * 3, "the last layer runs for what gets logits"
+    assert last[1:] == [3, 3, 3], "the last layer runs for what gets logits"
     seen.clear()
     decode(backbone, shared(40, 12, 30), -1, max_new_tokens=3, packed=True)
     assert seen[1] == (3, 60), "prompts with more of their own than they share have a row each"

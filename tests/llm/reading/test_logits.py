@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel
+from plain_scoring import read_by_last_layer
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -162,9 +163,7 @@ def test_the_last_layer_for_few_columns_gives_the_same_logits(
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(request.getfixturevalue(name))
     ids = torch.arange(10, 30).view(2, 10)
-    read: list[int] = []
-    mlp = layer_stack(model)[-1].mlp
-    mlp.register_forward_hook(lambda module, given, made: read.append(given[0].shape[:-1].numel()))
+    read = read_by_last_layer(model)
     (whole, _), (short, _) = (last_logits(model, keep, shortcut=cut, input_ids=ids) for cut in (False, True))
     torch.testing.assert_close(short, whole)
     assert read == [ids.numel(), short.shape[:2].numel()]
