@@ -7,6 +7,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 
 first-run: $(VENV)/installed
 	$(VENV)/bin/evalsuite run --task wipo --method instruction
+	@echo 'Then, to have evalsuite on your path: . $(VENV)/bin/activate'
 
 test: $(VENV)/installed-test
 	PATH="$(abspath $(VENV))/bin:$$PATH" tests/run

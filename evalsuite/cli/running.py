@@ -144,4 +144,4 @@ def _run(
     print_result(result)
     if result.fresh:
         place = quote(str(result.directory))
-        console.note(f"Next: evalsuite predict {place} FILE -o OUT, or evalsuite report {place} -o report.html")
+        console.note(f"Next: evalsuite predict {place} FILE -o OUT, or evalsuite report {place} -o report.md")

@@ -90,7 +90,7 @@ def test_a_result_for_a_person(cli: Callable[..., Any], tmp_path: Path) -> None:
     assert "f1_macro (primary)" in out
     assert out.endswith(f"run: {directory}\n")
     noticed = "Data: the reader noticed: odd rows 1. Row ids: evalsuite validate --task words\n"
-    asks = f"Next: evalsuite predict {directory} FILE -o OUT, or evalsuite report {directory} -o report.html\n"
+    asks = f"Next: evalsuite predict {directory} FILE -o OUT, or evalsuite report {directory} -o report.md\n"
     assert err == noticed + asks
     again = cli(*RUN, "--output_path", tmp_path)
     assert again.out == out
